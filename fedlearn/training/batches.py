@@ -1,0 +1,92 @@
+"""Which records enter which step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset, default_collate
+
+from fedlearn.config import TrainingConfig
+from fedlearn.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """The steps of one client in one round; public, as it derives from the declared size alone.
+
+    Attributes:
+      steps: number of optimizer steps in a round.
+      sample_rate: chance that a given record enters a given step, in (0, 1].
+      batch_size: records per step when they are dealt in shuffled order; None: a Poisson batch, or
+        all records if ``sample_rate`` is 1.
+    """
+
+    steps: int
+    sample_rate: float
+    batch_size: int | None = None
+
+    @classmethod
+    def of(cls, training: TrainingConfig, *, declared_size: int) -> StepPlan:
+        """Returns the plan that the configuration means for a client of this declared size."""
+        if training.batch_size is not None:
+            rate = min(1.0, training.batch_size / declared_size)
+        else:
+            rate = training.sample_rate or 1.0
+        per_epoch = math.ceil(1 / rate - 1e-9)
+        steps = training.local_steps or per_epoch * (training.epochs or 1)
+        return cls(steps=steps, sample_rate=rate, batch_size=training.batch_size)
+
+    def batches(self, records: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        """Yields the record indices of each step of one round, without privacy.
+
+        Records are dealt in shuffled order, reshuffled after each pass; or drawn by Poisson
+        sampling if the plan has a sample rate and no batch size.
+        """
+        if self.batch_size is None:
+            yield from self._poisson(records, rng)
+        else:
+            yield from self._dealt(records, self.batch_size, rng)
+
+    def _poisson(self, records: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        everything = np.arange(records)
+        for _ in range(self.steps):
+            yield (
+                everything
+                if self.sample_rate >= 1
+                else np.flatnonzero(rng.random(records) < self.sample_rate)
+            )
+
+    def _dealt(self, records: int, size: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+        order, start = rng.permutation(records), 0
+        for _ in range(self.steps):
+            if start >= records:
+                order, start = rng.permutation(records), 0
+            yield order[start : start + size]
+            start += size
+
+
+def size_of(dataset: Dataset[tuple[Tensor, Tensor]], *, client: str) -> int:
+    """Returns the number of records of a map-style data set; raises DataError if it has none."""
+    try:
+        records = len(dataset)  # type: ignore[arg-type]  # torch types no __len__; map-style sets have one
+    except TypeError:
+        raise DataError(f"client {client!r}: the data set has no length; use a map-style Dataset") from None
+    if records == 0:
+        raise DataError(f"client {client!r} has no records; leave it out or give it at least one")
+    return records
+
+
+def fetch(dataset: Dataset[tuple[Tensor, Tensor]], indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Returns inputs (b, …) and targets (b, …) of the records at the indices, b ≥ 1."""
+    if isinstance(dataset, TensorDataset):
+        chosen = torch.from_numpy(indices)
+        inputs, targets = dataset.tensors
+        return inputs[chosen], targets[chosen]
+    inputs, targets = default_collate([dataset[int(index)] for index in indices])
+    return inputs, targets

@@ -1,0 +1,153 @@
+"""A client's round of training: from the global vector to an update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fedlearn._types import Vector
+from fedlearn.crypto.noise import NoiseSource
+from fedlearn.errors import ModelError
+from fedlearn.training.batches import StepPlan, fetch
+from fedlearn.training.objective import Loss, add_proximal_gradient
+from fedlearn.training.private import PrivateGradients, RecordPrivacy
+from fedlearn.training.vector import FlatModel
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How every client of an experiment trains; the same object at all of them.
+
+    Attributes:
+      optimizer: builds the local optimizer (see ``fedlearn.training.OPTIMIZERS``).
+      learning_rate: step size before the schedule.
+      momentum: momentum of the optimizer, if it has one.
+      weight_decay: L2 penalty.
+      schedule: ``(round, rounds) -> factor`` on the learning rate.
+      rounds: number of rounds of the experiment.
+      loss: mean loss of a batch.
+      proximal: FedProx μ, ≥ 0.
+    """
+
+    optimizer: OptimizerFactory
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    schedule: Callable[[int, int], float]
+    rounds: int
+    loss: Loss
+    proximal: float = 0.0
+
+    def build_optimizer(self, parameter: torch.nn.Parameter, round: int) -> torch.optim.Optimizer:
+        """Returns a fresh optimizer over the flat parameter, at this round's learning rate."""
+        rate = self.learning_rate * self.schedule(round, self.rounds)
+        return self.optimizer(
+            [parameter], learning_rate=rate, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
+class Workbench:
+    """One model and its buffers, on which any number of clients train in turn.
+
+    Nothing of a client stays on it: parameters are overwritten, optimizers start afresh, gradients
+    are zeroed. One workbench serves one thread at a time.
+    """
+
+    def __init__(self, model: FlatModel, recipe: Recipe) -> None:
+        self.model = model
+        self.recipe = recipe
+
+    def descend(
+        self,
+        params: Vector,
+        *,
+        round: int,
+        batches: Iterator[NDArray[np.int64]],
+        gradient: Callable[[NDArray[np.int64]], None],
+    ) -> Vector:
+        """Returns local − global, shape (d,), float32, after one optimizer step per batch.
+
+        Args:
+          params: the global vector, shape (d,), float32; not changed.
+          round: round, counted from 0.
+          batches: record indices of each step.
+          gradient: writes the gradient for some records into the model's gradient buffer.
+
+        Raises:
+          ModelError: parameters became NaN or infinite.
+        """
+        model, mu = self.model, self.recipe.proximal
+        model.load(params)
+        anchor = torch.from_numpy(params)
+        flat = torch.nn.Parameter(model.values)
+        optimizer = self.recipe.build_optimizer(flat, round)
+        model.module.train()
+        for indices in batches:
+            model.gradient.zero_()
+            gradient(indices)
+            flat.grad = model.gather_gradient()
+            if mu > 0:
+                add_proximal_gradient(flat.grad, model.values, anchor, mu)
+            optimizer.step()
+        update = model.params() - params
+        if not np.isfinite(update).all():
+            raise ModelError(
+                f"round {round}: training diverged (parameters are NaN or infinite);"
+                f" lower training.learning_rate={self.recipe.learning_rate}"
+            )
+        return update
+
+    def mean_gradient(self, dataset: Dataset[tuple[Tensor, Tensor]], indices: NDArray[np.int64]) -> None:
+        """Adds the gradient of the mean loss over some records to the buffer; none: leaves it."""
+        if len(indices):
+            inputs, targets = fetch(dataset, indices)
+            self.recipe.loss(self.model.module(inputs), targets).backward()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTrainer:
+    """What one client does with the global vector.
+
+    Attributes:
+      client: the client's id; with ``seed`` and the round it fixes the order of its records.
+      dataset: the client's records.
+      records: how many there are.
+      plan: the steps of a round.
+      bench: the workbench it trains on, shared by the clients of a process.
+      seed: the experiment's seed.
+    """
+
+    client: str
+    dataset: Dataset[tuple[Tensor, Tensor]] = field(repr=False)
+    records: int
+    plan: StepPlan
+    bench: Workbench = field(repr=False)
+    seed: int
+
+    def train(self, params: Vector, *, round: int) -> Vector:
+        """Returns this client's update for the round, shape (d,), float32."""
+        rng = self.generator(round)
+        # Dropout layers draw from torch's generator; it is seeded here and put back afterwards.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**63)))
+            return self._descend(params, round, rng)
+
+    def _descend(self, params: Vector, round: int, rng: np.random.Generator) -> Vector:
+        return self.bench.descend(
+            params,
+            round=round,
+            batches=self.plan.batches(self.records, rng),
+            gradient=lambda indices: self.bench.mean_gradient(self.dataset, indices),
+        )
+
+    def generator(self, round: int) -> np.random.Generator:
+        """Returns the generator of this client's batch order in a round: the same on every engine."""
+        return np.random.default_rng([self.seed, round, *self.client.encode()])

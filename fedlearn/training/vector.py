@@ -1,0 +1,97 @@
+"""A model as one flat vector: parameters and gradients are views of two buffers.
+
+Federated learning moves whole models; with the flat view loading, differencing and stepping are
+single array operations, and an elementwise optimizer sees one parameter instead of many.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fedlearn._types import Vector
+from fedlearn.errors import ModelError
+
+
+class FlatModel:
+    """A module whose trainable parameters live in ``values`` and their gradients in ``gradient``.
+
+    Attributes:
+      module: the model; its parameters are views, so that training it moves ``values``.
+      values: all trainable parameters, shape (d,), float32.
+      gradient: their gradients, shape (d,), float32.
+
+    Raises:
+      ModelError: no trainable parameter, a parameter that is not float32, or a layer that keeps
+        running statistics outside its parameters (BatchNorm): named, with what to use instead.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        refuse_running_statistics(module)
+        self.module = module
+        self._parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if not self._parameters:
+            raise ModelError(f"{type(module).__name__} has no trainable parameter")
+        for name, parameter in self._parameters.items():
+            if parameter.dtype != torch.float32:
+                raise ModelError(f"parameter {name!r} is {parameter.dtype}; make it torch.float32")
+        self.values = torch.cat([p.detach().reshape(-1) for p in self._parameters.values()])
+        self.gradient = torch.zeros_like(self.values)
+        self._attach()
+
+    def _attach(self) -> None:
+        start = 0
+        for parameter in self._parameters.values():
+            end = start + parameter.numel()
+            parameter.data = self.values[start:end].view_as(parameter)
+            parameter.grad = self.gradient[start:end].view_as(parameter)
+            start = end
+
+    @property
+    def dimension(self) -> int:
+        """Number of trainable parameters, d."""
+        return self.values.numel()
+
+    def load(self, params: Vector) -> None:
+        """Copies a flat vector (d,) into the model."""
+        self.values.copy_(torch.from_numpy(params))
+
+    def params(self) -> Vector:
+        """Returns a copy of the flat vector (d,), float32."""
+        copy: Vector = self.values.numpy().copy()
+        return copy
+
+    def gather_gradient(self) -> Tensor:
+        """Returns the flat gradient after a backward pass, whether or not autograd kept the views."""
+        start = 0
+        for parameter in self._parameters.values():
+            end = start + parameter.numel()
+            view = self.gradient[start:end].view_as(parameter)
+            if parameter.grad is None:
+                view.zero_()
+                parameter.grad = view
+            elif parameter.grad.data_ptr() != view.data_ptr():
+                view.copy_(parameter.grad)
+                parameter.grad = view
+            start = end
+        return self.gradient
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns a copy of the module's state under its own names, for saving."""
+        return {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+
+
+def refuse_running_statistics(module: nn.Module) -> None:
+    """Raises ModelError for a layer whose running statistics leak records past clipping and noise."""
+    for name, layer in module.named_modules():
+        norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        if norm or (isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats):
+            width = layer.num_features
+            raise ModelError(
+                f"layer {name or '(root)'!r} is {type(layer).__name__}({width}), which mixes records and keeps"
+                f" running statistics outside the parameters; use nn.GroupNorm({_groups(width)}, {width})"
+            )
+
+
+def _groups(width: int) -> int:
+    return next(groups for groups in (32, 16, 8, 4, 2, 1) if width % groups == 0 and groups <= width)
