@@ -1,0 +1,42 @@
+"""The relay: one message to a resident process and its answer back, unread.
+
+It holds nothing and decides nothing, so it may run anywhere: in a Ray actor that serves another
+client each time, or in the process that a SuperNode starts for every message.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+
+from fedlearn.errors import MalformedMessage
+from fedlearn.federation import frames
+from fedlearn.rounds.transport import Lost, Message
+
+
+def relay(message: Message, *, address: str, seconds: float = math.inf) -> Message | Lost:
+    """Hands a message to the resident process at a Unix socket and returns its answer.
+
+    Args:
+      message: the request.
+      address: path of the socket.
+      seconds: how long the process may stay silent; infinite waits.
+
+    Returns:
+      The answer, or :class:`Lost`: "unreachable" if nobody listens, "timeout" if the process stays
+      silent, "failed" if it dies, answers nonsense, or answers for another client.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(None if math.isinf(seconds) else seconds)
+        try:
+            connection.connect(address)
+        except OSError:
+            return Lost(client=message.client, reason="unreachable")
+        try:
+            frames.send(connection, message)
+            answer = frames.receive(connection)
+        except TimeoutError:
+            return Lost(client=message.client, reason="timeout")
+        except (OSError, EOFError, MalformedMessage):
+            return Lost(client=message.client, reason="failed")
+    return answer if answer.client == message.client else Lost(client=message.client, reason="failed")
