@@ -20,10 +20,10 @@ class TrimmedMeanAccumulator(HeldUpdates):
     fraction: float
 
     def result(self) -> Vector:
-        """Returns the mean of what is left; raises TooFewClients if no update was taken."""
-        updates = np.stack(self.at_least(1, aggregator="trimmed-mean"))
-        # 0.29 · 100 is 28.999… in floating point, and means 29.
-        cut = math.floor(self.fraction * len(updates) + 1e-9)
+        """Returns the mean of what is left; raises TooFewClients if nothing would be."""
+        # 0.07 · 100 is 7.000000000000001 in floating point, and means 7.
+        cut = math.ceil(self.fraction * self.count - 1e-9)
+        updates = np.stack(self.at_least(2 * cut + 1, aggregator="trimmed-mean"))
         updates.sort(axis=0)
         kept = updates[cut : len(updates) - cut]
         mean: Vector = kept.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -37,7 +37,7 @@ class TrimmedMean:
     Not linear: needs each client's update in clear and holds them all. Weights are not used.
 
     Args:
-      fraction: share of the clients, in [0, 0.5), cut off at each end and rounded down; at
+      fraction: share of the clients, in [0, 0.5), cut off at each end and rounded up; at
         least the share of bad clients to be tolerated.
 
     Raises:
