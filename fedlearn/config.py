@@ -38,7 +38,9 @@ class PartitionConfig(Section):
     kind: str = Field(
         default="iid", description="iid, dirichlet, shards, quantity-skew, by-owner, or module:Name"
     )
-    clients: int = Field(default=5, ge=1, le=1_000_000, description="number of clients to deal to")
+    clients: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="number of clients; none: one per owner (by-owner)"
+    )
     arguments: Arguments = Field(default_factory=dict, description="the partitioner's own arguments")
 
 
@@ -120,7 +122,7 @@ class AggregationConfig(Section):
     """How the updates of a round are combined."""
 
     name: str = Field(
-        default="weighted_mean", description="weighted_mean, median, trimmed_mean, krum, or module:Name"
+        default="weighted-mean", description="weighted-mean, median, trimmed-mean, krum, or module:Name"
     )
     weights: Literal["declared", "uniform"] = Field(
         default="declared", description="weigh clients by declared size, or all alike; both are public"

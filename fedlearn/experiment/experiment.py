@@ -1,0 +1,229 @@
+"""An experiment: a configuration and, where the user has own parts, these objects."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedlearn._types import Vector
+from fedlearn.aggregators import AGGREGATORS
+from fedlearn.aggregators.accumulator import Aggregator
+from fedlearn.algorithms import ALGORITHMS
+from fedlearn.algorithms.state import Algorithm
+from fedlearn.config import ExperimentConfig
+from fedlearn.data import PARTITIONERS
+from fedlearn.errors import ConfigError, FedLearnError
+from fedlearn.experiment.population import (
+    Population,
+    RecordSet,
+    check_data_set_name,
+    from_data_set,
+    from_objects,
+    load_data_set,
+)
+from fedlearn.models import MODELS
+from fedlearn.registry import check_arguments
+from fedlearn.training import LOSSES, METRICS, OPTIMIZERS, SCHEDULES
+from fedlearn.training.local import Recipe
+from fedlearn.training.metrics import Metric
+from fedlearn.training.objective import Loss
+from fedlearn.training.vector import FlatModel
+
+ModelSource = nn.Module | Callable[[], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Experiment:
+    """What every engine runs: in one process, over Flower, or on real sites.
+
+    Parts that the configuration names are resolved when the experiment is made, so that a
+    misspelt name or two parts that exclude each other are errors before anything is loaded.
+
+    Attributes:
+      config: the configuration.
+      model: an own model: a module, or a callable that builds one; None takes ``config.model``.
+      clients: own data: client id → map-style data set of (inputs, target); None takes ``config.data``.
+      test: own held-out data; with ``clients`` only.
+      loss: an own loss ``(outputs, targets) -> mean over the batch``; None takes ``training.loss``.
+      metrics: own metrics by name, ``(targets, probabilities) -> float``; None takes ``config.metrics``.
+
+    Raises:
+      UnknownName: a part that is neither registered nor importable.
+      ConfigError: an argument that a part does not take, or parts that do not go together.
+    """
+
+    config: ExperimentConfig
+    model: ModelSource | None = None
+    clients: Mapping[str, RecordSet] | None = None
+    test: RecordSet | None = None
+    loss: Loss | None = None
+    metrics: Mapping[str, Metric] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if self.test is not None and self.clients is None:
+            raise ConfigError("test is given without clients; give both, or name a data set")
+        if self.clients is None:
+            check_data_set_name(self.config.data)
+            PARTITIONERS.resolve(self.config.data.partition.kind)
+        if self.config.secure_aggregation.enabled and not self.aggregator.linear:
+            raise ConfigError(
+                f"aggregation.name={self.config.aggregation.name!r} needs each client's update in the clear;"
+                " secure aggregation reveals only their sum: use 'weighted-mean', or switch one of them off"
+            )
+        if self.model is None:
+            label = f"model {self.config.model.name!r}"
+            given = frozenset({"shape", "classes", "vocabulary"})
+            check_arguments(
+                MODELS.resolve(self.config.model.name), self.config.model.arguments, label=label, given=given
+            )
+        _ = self.algorithm, self.recipe, self.metric_functions
+
+    @classmethod
+    def from_toml(cls, path: str | Path, *, settings: Sequence[str] = (), **objects: Any) -> Self:
+        """Returns the experiment in a TOML file.
+
+        Args:
+          path: the file.
+          settings: ``"key=value"`` lines laid over it, e.g. ``"privacy.epsilon=1.0"``.
+          objects: own parts: ``model``, ``clients``, ``test``, ``loss``, ``metrics``.
+        """
+        return cls(config=ExperimentConfig.from_toml(path, settings=settings), **objects)
+
+    @classmethod
+    def from_toml_text(cls, text: str, **objects: Any) -> Self:
+        """Returns the experiment written in TOML."""
+        return cls(config=ExperimentConfig.from_toml_text(text), **objects)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **objects: Any) -> Self:
+        """Returns the experiment of a nested mapping, as TOML would hold it."""
+        return cls(config=ExperimentConfig.from_dict(values), **objects)
+
+    def to_toml(self) -> str:
+        """Returns the resolved configuration; own objects are not in it."""
+        return self.config.to_toml()
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether own objects take part, which TOML alone cannot bring back."""
+        own = (self.model, self.clients, self.test, self.loss, self.metrics)
+        return any(part is not None for part in own)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the resolved configuration, hex: what a checkpoint belongs to."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()
+
+    @cached_property
+    def population(self) -> Population:
+        """The clients and what they hold; loaded on first use.
+
+        Raises:
+          DataError: files are missing, records malformed, or a client left without any.
+        """
+        if self.clients is not None:
+            return from_objects(self.clients, self.test, self.config.data)
+        return from_data_set(
+            load_data_set(self.config.data),
+            self.config.data,
+            seed=self.config.seed,
+            batch_size=self.config.training.batch_size,
+        )
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """What the server does with the aggregate."""
+        algorithm: Algorithm = ALGORITHMS.build(self.config.algorithm.name, self.config.algorithm.arguments)
+        return algorithm
+
+    @cached_property
+    def aggregator(self) -> Aggregator:
+        """How the updates of a round are combined."""
+        part: Aggregator = AGGREGATORS.build(self.config.aggregation.name, self.config.aggregation.arguments)
+        return part
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How every client trains."""
+        training = self.config.training
+        return Recipe(
+            optimizer=OPTIMIZERS.resolve(training.optimizer),
+            learning_rate=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            schedule=SCHEDULES.resolve(training.schedule),
+            rounds=self.config.rounds,
+            loss=self.loss or LOSSES.resolve(training.loss),
+            proximal=self.algorithm.proximal,
+        )
+
+    @cached_property
+    def metric_functions(self) -> dict[str, Metric]:
+        """Metrics by name."""
+        if self.metrics is not None:
+            return dict(self.metrics)
+        return {name.rpartition(":")[2]: METRICS.resolve(name) for name in self.config.metrics}
+
+    def build_model(self) -> FlatModel:
+        """Returns a new model with the initial parameters, which the seed alone decides.
+
+        Raises:
+          ModelError: a layer that cannot be trained this way; names it and what to use instead.
+          ConfigError: an own model that cannot be built.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return FlatModel(self._module())
+
+    def _module(self) -> nn.Module:
+        if self.model is None:
+            return self._registered_module()
+        try:
+            module = copy.deepcopy(self.model) if isinstance(self.model, nn.Module) else self.model()
+        except FedLearnError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"the model could not be built: {type(error).__name__}: {error}") from error
+        if not isinstance(module, nn.Module):
+            raise ConfigError(f"model gave a {type(module).__name__}; give an nn.Module or a callable that builds one")
+        return module
+
+    def _registered_module(self) -> nn.Module:
+        population, config = self.population, self.config.model
+        arguments = dict(config.arguments)
+        shape = population.shape
+        if shape is None:
+            first = next(iter(population.clients.values())).train[0][0]
+            shape = tuple(torch.as_tensor(first).shape)
+        classes = arguments.pop("classes", population.classes)
+        if classes is None:
+            raise ConfigError(f"model {config.name!r} needs model.arguments.classes with data given as objects")
+        if population.vocabulary is not None:
+            arguments.setdefault("vocabulary", population.vocabulary)
+        module: nn.Module = MODELS.build(config.name, arguments, shape=shape, classes=classes)
+        return module
+
+    @cached_property
+    def initial_params(self) -> Vector:
+        """The global vector before the first round, shape (d,), float32."""
+        return self.build_model().params()
+
+    def cohort(self, round: int) -> tuple[str, ...]:
+        """Returns the clients of a round, sorted; decided by seed and round alone."""
+        names = sorted(self.population.clients)
+        cohort, rng = self.config.cohort, np.random.default_rng([self.config.seed, 1, round])
+        if cohort.fraction >= 1:
+            return tuple(names)
+        if cohort.sampling == "poisson":
+            return tuple(name for name in names if rng.random() < cohort.fraction)
+        count = max(1, int(cohort.fraction * len(names) + 0.5))
+        return tuple(sorted(rng.choice(names, size=count, replace=False).tolist()))

@@ -1,0 +1,212 @@
+"""Who holds which records: the clients of an experiment and the held-out test set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, TensorDataset
+
+from fedlearn.config import DataConfig
+from fedlearn.data import DATASETS
+from fedlearn.data.checks import Finding, check_finite, check_records, check_targets
+from fedlearn.data.partition import partition
+from fedlearn.data.records import DataSet, Records
+from fedlearn.data.standardise import constants
+from fedlearn.errors import ConfigError, DataError
+from fedlearn.registry import check_arguments
+from fedlearn.training.batches import size_of
+
+RecordSet: TypeAlias = Dataset[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClientData:
+    """What one client holds.
+
+    Attributes:
+      train: its training records.
+      test: its held-out records; None if it holds none.
+      size: number of training records; private.
+      declared_size: the public number from which weights and mechanisms derive.
+    """
+
+    train: RecordSet = field(repr=False)
+    test: RecordSet | None = field(repr=False)
+    size: int
+    declared_size: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Population:
+    """All clients of an experiment.
+
+    Attributes:
+      clients: client id → what it holds, in the order of their ids.
+      test: the held-out records of all clients, or a test set of its own; None if there is none.
+      shape: of one record; None for data sets given as objects.
+      classes: number of classes; None for data sets given as objects.
+      vocabulary: number of tokens of a text; None for others.
+      source: where the records come from.
+      findings: what training survives and its owner should know.
+    """
+
+    clients: Mapping[str, ClientData]
+    test: RecordSet | None = field(repr=False)
+    shape: tuple[int, ...] | None = None
+    classes: int | None = None
+    vocabulary: int | None = None
+    source: str = "given as objects"
+    findings: tuple[Finding, ...] = ()
+
+    def pooled(self) -> RecordSet:
+        """Returns the training records of all clients in one data set; for the pooled baseline only."""
+        return _joined([client.train for client in self.clients.values()])
+
+
+def load_data_set(config: DataConfig) -> DataSet:
+    """Returns the data set that the configuration names.
+
+    Raises:
+      ConfigError: no such data set, or an argument that it does not take.
+      DataError: its files are missing or malformed; says where to get them.
+    """
+    if config.dataset is None:
+        raise ConfigError("data.dataset is missing: name a data set, or give the clients as objects")
+    folder = None if config.folder is None else Path(config.folder).expanduser()
+    data_set: DataSet = DATASETS.build(config.dataset, config.arguments, folder=folder)
+    return data_set
+
+
+def check_data_set_name(config: DataConfig) -> None:
+    """Raises ConfigError for an unknown data set or argument, without loading anything."""
+    if config.dataset is not None:
+        loader = DATASETS.resolve(config.dataset)
+        label = f"data set {config.dataset!r}"
+        check_arguments(loader, config.arguments, label=label, given=frozenset({"folder"}))
+
+
+def from_data_set(
+    data_set: DataSet, config: DataConfig, *, seed: int, batch_size: int | None = None
+) -> Population:
+    """Returns the population that deals a data set to clients and holds out each one's test part.
+
+    Args:
+      data_set: the records.
+      config: partition, test fraction, standardisation and declared sizes.
+      seed: fixes partition and split; the same on every engine.
+      batch_size: of training; a client with fewer records is a finding.
+
+    Raises:
+      DataError: a client is left without training records, or a record is not finite.
+    """
+    rng = np.random.default_rng([seed, 0])
+    records = data_set.records
+    parts = partition(
+        records,
+        kind=config.partition.kind,
+        clients=config.partition.clients,
+        rng=rng,
+        arguments=config.partition.arguments,
+    )
+    clients, findings = {}, []
+    for name, indices in sorted(parts.items()):
+        held = records.take(indices)
+        findings += check_records(held, client=name, classes=data_set.classes, batch_size=batch_size)
+        clients[name] = _client(name, held, data_set, config, rng)
+    held_out = [client.test for client in clients.values() if client.test is not None]
+    return Population(
+        clients=clients,
+        test=_joined(held_out) if held_out else None,
+        shape=data_set.shape,
+        classes=data_set.classes,
+        vocabulary=data_set.vocabulary,
+        source=f"{data_set.name}: {data_set.source}",
+        findings=tuple(findings),
+    )
+
+
+def from_objects(
+    clients: Mapping[str, RecordSet], test: RecordSet | None, config: DataConfig
+) -> Population:
+    """Returns the population of data sets given as objects, one per client."""
+    if not clients:
+        raise ConfigError("clients is empty: give at least one data set")
+    held = {}
+    for name in sorted(clients):
+        size = size_of(clients[name], client=name)
+        _check_tensors(clients[name], name)
+        declared = _declared(config, name, size)
+        held[name] = ClientData(train=clients[name], test=None, size=size, declared_size=declared)
+    return Population(clients=held, test=test)
+
+
+def _check_tensors(records: RecordSet, name: str) -> None:
+    """Checks records that lie in memory; others are met one batch at a time."""
+    if isinstance(records, TensorDataset):
+        inputs, targets = records.tensors
+        check_finite(inputs.numpy(), client=name)
+        if not targets.is_floating_point():
+            check_targets(targets.flatten().numpy(), classes=2**31, client=name)
+
+
+def _client(
+    name: str, records: Records, data_set: DataSet, config: DataConfig, rng: np.random.Generator
+) -> ClientData:
+    is_test = records.is_test if records.is_test is not None else _held_out(records, config, rng)
+    train, test = records.take(~is_test), records.take(is_test)
+    if len(train) == 0:
+        raise DataError(f"client {name!r} has no training records; use fewer clients or a milder partition")
+    scale = constants(config.standardise, inputs=train.inputs, public=data_set.scale)
+    tensors = [
+        TensorDataset(
+            torch.from_numpy(part.inputs if scale is None else scale.apply(part.inputs)),
+            torch.from_numpy(part.targets),
+        )
+        for part in (train, test)
+    ]
+    return ClientData(
+        train=tensors[0],
+        test=tensors[1] if len(test) else None,
+        size=len(train),
+        declared_size=_declared(config, name, len(train)),
+    )
+
+
+def _held_out(records: Records, config: DataConfig, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Returns a mask of the test part: of each class its share, rounded by a coin of the right bias."""
+    mask = np.zeros(len(records), dtype=np.bool_)
+    for label in np.unique(records.targets):
+        members = rng.permutation(np.flatnonzero(records.targets == label))
+        share = config.test_fraction * len(members)
+        count = int(share) + int(rng.random() < share % 1)
+        mask[members[: min(count, len(members) - 1)]] = True
+    return mask
+
+
+def _declared(config: DataConfig, name: str, size: int) -> int:
+    declared = config.declared_size
+    if isinstance(declared, dict):
+        if name not in declared:
+            raise ConfigError(f"data.declared_size has no entry for client {name!r}")
+        declared = declared[name]
+    if declared is None:
+        return size
+    if declared < 1:
+        raise ConfigError(f"data.declared_size={declared} of client {name!r} must be at least 1")
+    return declared
+
+
+def _joined(parts: Iterable[RecordSet]) -> RecordSet:
+    """Returns one data set of all records; tensors are joined, others chained."""
+    parts = list(parts)
+    if all(isinstance(part, TensorDataset) for part in parts):
+        columns = zip(*(part.tensors for part in parts if isinstance(part, TensorDataset)), strict=True)
+        return TensorDataset(*(torch.cat(column) for column in columns))
+    return ConcatDataset(parts)

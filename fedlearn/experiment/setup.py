@@ -1,0 +1,93 @@
+"""An experiment set up for one run: its identities, its protections, its clients and its server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from fedlearn.crypto.identity import SigningKey
+from fedlearn.crypto.noise import NoiseSource
+from fedlearn.experiment.experiment import Experiment
+from fedlearn.experiment.plan import protections, secure_sum, weights
+from fedlearn.privacy.accounting import Account
+from fedlearn.rounds.client import Client, Membership
+from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.server import RoundServer
+from fedlearn.rounds.transport import Transport
+from fedlearn.secagg.client import MemoryLatches
+from fedlearn.secagg.roster import Roster
+from fedlearn.training.local import LocalTrainer, Workbench
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunSetup:
+    """What all parties of a run agree on beforehand.
+
+    Attributes:
+      experiment: what is run.
+      run: the run's id, in every message.
+      roster: the identities of all clients.
+    """
+
+    experiment: Experiment
+    run: str
+    roster: Roster
+
+    @cached_property
+    def secure(self) -> SecureSum | None:
+        """How updates are summed; None in the clear."""
+        return secure_sum(self.experiment.config, self.experiment.population, self.roster)
+
+    @cached_property
+    def protections(self) -> dict[str, Protection]:
+        """Each client's protection."""
+        return protections(self.experiment.config, self.experiment.population, self.secure)
+
+    def workbench(self) -> Workbench:
+        """Returns a new workbench; clients of one process share one."""
+        return Workbench(self.experiment.build_model(), self.experiment.recipe)
+
+    def client(self, name: str, *, key: SigningKey, bench: Workbench) -> Client:
+        """Returns the client, resident from now on."""
+        experiment, protection = self.experiment, self.protections[name]
+        data = experiment.population.clients[name]
+        return Client(
+            name=name,
+            run=self.run,
+            trainer=LocalTrainer(
+                client=name,
+                dataset=data.train,
+                records=data.size,
+                plan=protection.plan,
+                bench=bench,
+                seed=experiment.config.seed,
+                privacy=protection.record,
+                noise=self._noise(name, "training"),
+            ),
+            protection=protection,
+            dimension=bench.model.dimension,
+            account=self._account(),
+            membership=Membership(key=key, latches=MemoryLatches()),
+            rounding=self._noise(name, "rounding"),
+        )
+
+    def server(
+        self,
+        transport: Transport,
+        *,
+        strict: bool = False,
+        observe: Callable[[int, int, int], None] = lambda round, done, cohort: None,
+    ) -> RoundServer:
+        """Returns the server of the run's rounds."""
+        config = self.experiment.config
+        return RoundServer(
+            transport=transport,
+            run=self.run,
+            aggregator=self.experiment.aggregator,
+            weights=weights(config, self.experiment.population),
+            secure=self.secure,
+            deadline=config.cohort.deadline_seconds,
+            strict=strict,
+            observe=observe,
+        )

@@ -1,0 +1,222 @@
+"""A client of a round: a request's bytes in, a reply's bytes out.
+
+The client trusts no parameter that a request brings. What it trains, how it protects the result
+and whom it masks with come from its own configuration; a request only says which round it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from fedlearn._types import RingVector, Vector
+from fedlearn.crypto.identity import SigningKey
+from fedlearn.crypto.noise import NoiseSource
+from fedlearn.errors import FedLearnError, MalformedMessage, ProtocolError
+from fedlearn.privacy.accounting import Account
+from fedlearn.rounds.messages import (
+    Failure,
+    Reply,
+    Request,
+    SecureReply,
+    SecureTrainRequest,
+    TrainReply,
+    TrainRequest,
+    decode_request,
+    encode,
+)
+from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.transport import Message
+from fedlearn.secagg.client import ClientSession, Latches
+
+
+class Trainer(Protocol):
+    """Local training, as a round sees it."""
+
+    def train(self, params: Vector, *, round: int) -> Vector:
+        """Returns local − global, shape (d,), float32."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membership:
+    """What makes a client a member of secure aggregation.
+
+    Attributes:
+      key: its signing key, the private half of its entry in the roster.
+      latches: its memory of what it has signed and answered, once per session.
+    """
+
+    key: SigningKey = field(repr=False)
+    latches: Latches = field(repr=False)
+
+
+class Client:
+    """One client, resident over all rounds of a run.
+
+    Guarantee: a vector leaves only through :class:`Protection` — with DP, its event is charged to
+    the account before training begins; with secure aggregation, it is masked first.
+
+    Args:
+      name: the client's id.
+      run: the run it takes part in; requests of other runs are refused.
+      trainer: its local training.
+      protection: its protection.
+      dimension: number of parameters, d.
+      account: what its records have spent; refuses what would exceed the budget. None without DP.
+      membership: key and latches; needed in ``masked`` mode.
+      rounding: secret bits for stochastic rounding.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        run: str,
+        trainer: Trainer,
+        protection: Protection,
+        dimension: int,
+        account: Account | None = None,
+        membership: Membership | None = None,
+        rounding: NoiseSource,
+    ) -> None:
+        self.name = name
+        self.account = account
+        self._run = run
+        self._trainer = trainer
+        self._protection = protection
+        self._dimension = dimension
+        self._membership = membership
+        self._rounding = rounding
+        self._session: tuple[int, ClientSession] | None = None
+
+    def handle(self, message: Message, *, reveal_detail: bool = False) -> Message:
+        """Returns the reply; an error becomes a :class:`Failure` with the error's class name.
+
+        Args:
+          message: the request, hostile until decoded.
+          reveal_detail: also send the error's line; only where client and server have one owner,
+            because the line may tell of the records.
+        """
+        try:
+            return self.answer(message)
+        except FedLearnError as error:
+            failure = Failure(
+                run=self._run,
+                round=_round_of(message),
+                code=type(error).__name__,
+                detail=str(error)[:4096] if reveal_detail else "",
+            )
+            return Message(client=self.name, body=encode(failure))
+
+    def answer(self, message: Message) -> Message:
+        """Returns the reply, or raises what went wrong.
+
+        Raises:
+          MalformedMessage: the request does not decode, or its vector has another shape.
+          ProtocolError: the request belongs to another run or client, or breaks the protocol.
+          BudgetExhausted: training would exceed the agreed ε; nothing was trained.
+        """
+        if message.client != self.name:
+            raise ProtocolError(f"request for client {message.client!r} reached {self.name!r}")
+        request = decode_request(message.body)
+        if request.run != self._run:
+            raise ProtocolError(f"request of run {request.run!r}; this client serves {self._run!r}")
+        reply, vectors = self._dispatch(request, message)
+        return Message(client=self.name, body=encode(reply), vectors=vectors)
+
+    def _dispatch(self, request: Request, message: Message) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
+        if isinstance(request, TrainRequest):
+            return self._plain(request, self._params(message))
+        if isinstance(request, SecureTrainRequest):
+            return self._masked(request, self._params(message))
+        payload = self._session_of(request.round).receive(request.payload)
+        return SecureReply(run=self._run, round=request.round, payload=payload), ()
+
+    def _plain(self, request: TrainRequest, params: Vector) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
+        secure = self._protection.secure
+        if secure is not None and secure.mode == "masked":
+            raise ProtocolError(
+                "the server asks for an update in the clear; this client sends masked updates only"
+            )
+        update = self._train(params, request.round)
+        vector = update if secure is None else self._encoded(update, secure)
+        return TrainReply(run=self._run, round=request.round), (vector,)
+
+    def _masked(
+        self, request: SecureTrainRequest, params: Vector
+    ) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
+        secure = self._secure()
+        session = self._session_of(request.round)
+        session.accept_inputs_request(
+            request.payload,
+            model_digest=model_digest(params),
+            configuration_digest=secure.configuration_digest,
+        )
+        vector = self._encoded(self._train(params, request.round), secure)
+        payload = session.mask(vector)
+        return SecureReply(run=self._run, round=request.round, payload=payload), (vector,)
+
+    def _train(self, params: Vector, round: int) -> Vector:
+        event = self._protection.event()
+        if self.account is not None and event is not None:
+            self.account.charge(event)
+        return self._trainer.train(params, round=round)
+
+    def _encoded(self, update: Vector, secure: SecureSum) -> RingVector:
+        return secure.encoding.encode(update, weight=self._protection.weight, bits=self._rounding)
+
+    def _secure(self) -> SecureSum:
+        if self._protection.secure is None or self._membership is None:
+            raise ProtocolError("the server asks for secure aggregation; this experiment has none")
+        return self._protection.secure
+
+    def _session_of(self, round: int) -> ClientSession:
+        """Returns the session of the round; an older session's secrets are dropped with it."""
+        if self._session is None or self._session[0] != round:
+            if self._session is not None and round < self._session[0]:
+                raise ProtocolError(f"request of round {round}; round {self._session[0]} has begun")
+            self._session = (round, self._open_session(round))
+        return self._session[1]
+
+    def _open_session(self, round: int) -> ClientSession:
+        secure = self._secure()
+        membership = self._membership
+        if membership is None:
+            raise ProtocolError("this client has no key for secure aggregation")
+        return ClientSession(
+            client=self.name,
+            key=membership.key,
+            roster=secure.roster,
+            parameters=secure.parameters,
+            run=self._run,
+            round=round,
+            latches=membership.latches,
+        )
+
+    def _params(self, message: Message) -> Vector:
+        if len(message.vectors) != 1:
+            raise MalformedMessage(f"{len(message.vectors)} vectors in a training request; one is expected")
+        params = message.vectors[0]
+        if params.dtype != np.float32 or params.shape != (self._dimension,):
+            raise MalformedMessage(
+                f"model of {params.dtype} {params.shape}; expected float32 ({self._dimension},)"
+            )
+        if not np.isfinite(params).all():
+            raise MalformedMessage("model has parameters that are NaN or infinite")
+        return params
+
+
+def model_digest(params: Vector) -> bytes:
+    """Returns SHA-256 of the vector's little-endian bytes: what clients bind their masks to."""
+    return hashlib.sha256(params.astype("<f4", copy=False).tobytes()).digest()
+
+
+def _round_of(message: Message) -> int:
+    try:
+        return decode_request(message.body).round
+    except MalformedMessage:
+        return 0

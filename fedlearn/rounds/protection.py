@@ -1,0 +1,75 @@
+"""How a client's update is protected, and what that spends, as one value.
+
+What runs and what is accounted come from the same object, so they cannot drift apart: the trainer
+reads its noise from :attr:`Protection.record`, the account charges :meth:`Protection.event`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from fedlearn.errors import ConfigError
+from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.secagg.fixed_point import FixedPoint
+from fedlearn.secagg.parameters import SessionParameters
+from fedlearn.secagg.roster import Roster
+from fedlearn.training.batches import StepPlan
+from fedlearn.training.private import RecordPrivacy
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecureSum:
+    """The server learns a sum and nothing else.
+
+    Attributes:
+      mode: "masked" runs the protocol; "ideal" sums the same ring elements without keys, which
+        gives the same bits and protects nothing.
+      parameters: quorum, threshold and floor of a session.
+      encoding: how reals become ring elements.
+      roster: the pinned identities of all clients.
+      weights: public weight of each client, in (0, 1]; bound in every session.
+    """
+
+    mode: Literal["masked", "ideal"]
+    parameters: SessionParameters
+    encoding: FixedPoint
+    roster: Roster
+    weights: tuple[tuple[str, float], ...]
+
+    @property
+    def configuration_digest(self) -> bytes:
+        """SHA-256 over everything that clients must agree on before they add up."""
+        return hashlib.sha256(repr((self.parameters, self.encoding, self.weights)).encode()).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """One client's protection in every round of an experiment.
+
+    Attributes:
+      weight: public weight of the client's update, in (0, 1].
+      plan: the steps of a round, from the declared size.
+      record: record-level DP in each of these steps; None trains without.
+      secure: secure aggregation of the update; None sends it in the clear.
+    """
+
+    weight: float
+    plan: StepPlan
+    record: RecordPrivacy | None = None
+    secure: SecureSum | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise ConfigError(f"weight={self.weight} must lie in (0, 1]; divide by the largest weight")
+
+    def event(self) -> SampledGaussianEvent | None:
+        """Returns what one round of training spends, per record; None without DP."""
+        if self.record is None:
+            return None
+        return SampledGaussianEvent(
+            noise_multiplier=self.record.noise_multiplier,
+            sample_rate=self.record.sample_rate,
+            steps=self.plan.steps,
+        )

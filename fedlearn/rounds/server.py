@@ -1,0 +1,234 @@
+"""The server of a round: one aggregate from a cohort, over any transport.
+
+Replies are folded into the aggregate as they arrive; memory is one model, whatever the cohort. A
+client that is lost, or whose reply does not verify, is a dropout: recorded with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlearn._types import RingVector, Vector
+from fedlearn.aggregators.accumulator import Aggregator
+from fedlearn.errors import ProtocolError, TooFewClients
+from fedlearn.rounds.client import model_digest
+from fedlearn.rounds.exchange import Exchange
+from fedlearn.rounds.messages import (
+    Request,
+    SecureReply,
+    SecureRequest,
+    SecureTrainRequest,
+    TrainReply,
+    TrainRequest,
+)
+from fedlearn.rounds.protection import SecureSum
+from fedlearn.rounds.transport import Transport
+from fedlearn.secagg.fixed_point import add_in_ring
+from fedlearn.secagg.server import ServerSession
+
+Sum = tuple[Vector, tuple[str, ...]]
+"""The aggregate and the clients in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundOutcome:
+    """What one round gave.
+
+    Attributes:
+      round: round, counted from 0.
+      update: the aggregate, shape (d,), float32; None if the round failed: the model stays.
+      survivors: the clients whose updates are in it.
+      dropped: the others of the cohort, each with a coarse reason.
+      asked_to_train: the clients that were sent the model: their DP events count as spent.
+      failure: why the round failed, in one line; None if it did not.
+      bytes_up: bytes received from clients.
+      bytes_down: bytes sent to clients.
+    """
+
+    round: int
+    update: Vector | None = field(repr=False)
+    survivors: tuple[str, ...]
+    dropped: Mapping[str, str]
+    asked_to_train: tuple[str, ...]
+    failure: str | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+class RoundServer:
+    """Runs rounds over a transport.
+
+    Args:
+      transport: carries the messages.
+      run: the run's id, in every message.
+      aggregator: combines the updates.
+      weights: public weight of each client, in (0, 1].
+      secure: secure aggregation; None receives updates in the clear.
+      deadline: seconds to wait for the answers of one step; None waits.
+      strict: raise when a client reports an error, instead of going on without it. For engines
+        where clients and server have one owner, who wants to see what is wrong.
+      observe: called with (round, clients done, cohort size) as updates arrive.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        run: str,
+        aggregator: Aggregator,
+        weights: Mapping[str, float],
+        secure: SecureSum | None = None,
+        deadline: float | None = None,
+        strict: bool = False,
+        observe: Callable[[int, int, int], None] = lambda round, done, cohort: None,
+    ) -> None:
+        self._transport = transport
+        self._run = run
+        self._aggregator = aggregator
+        self._weights = weights
+        self._secure = secure
+        self._deadline = deadline
+        self._strict = strict
+        self._observe = observe
+
+    def run_round(self, params: Vector, cohort: Sequence[str], *, round: int) -> RoundOutcome:
+        """Returns the outcome of one round over the cohort.
+
+        Args:
+          params: the global vector, shape (d,), float32.
+          cohort: ids of the clients that take part.
+          round: round, counted from 0.
+
+        Raises:
+          RunError: a client reported an error and the server is strict.
+        """
+        exchange = Exchange(
+            self._transport, run=self._run, round=round, deadline=self._deadline, strict=self._strict
+        )
+        try:
+            update, survivors = self._collect(params, cohort, exchange)
+        except TooFewClients as error:
+            return _outcome(exchange, cohort, None, (), failure=str(error))
+        return _outcome(exchange, cohort, update, survivors)
+
+    def _collect(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+        if self._secure is None:
+            return self._in_the_clear(params, cohort, exchange)
+        if self._secure.mode == "ideal":
+            return self._ideal(self._secure, params, cohort, exchange)
+        return self._masked(self._secure, params, cohort, exchange)
+
+    def _in_the_clear(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+        accumulator = self._aggregator.start()
+        survivors = []
+        for client, vector in self._vectors(params, cohort, exchange, np.dtype(np.float32)):
+            try:
+                accumulator.add(vector, weight=self._weights[client])
+            except ProtocolError as error:
+                exchange.drop(client, type(error).__name__)
+                continue
+            survivors.append(client)
+        return accumulator.result(), tuple(sorted(survivors))
+
+    def _ideal(self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+        total = np.zeros(len(params), dtype=secure.encoding.dtype)
+        survivors = []
+        for client, vector in self._vectors(params, cohort, exchange, total.dtype):
+            add_in_ring(total, vector)
+            survivors.append(client)
+        floor = secure.parameters.min_survivors
+        if len(survivors) < floor:
+            raise TooFewClients(
+                f"round {exchange.round}: {len(survivors)} of {len(cohort)} clients sent an update,"
+                f" secure_aggregation.min_survivors={floor} are needed"
+            )
+        return self._mean(secure, total, survivors), tuple(sorted(survivors))
+
+    def _masked(self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+        session = ServerSession(
+            clients=cohort,
+            roster=secure.roster,
+            parameters=secure.parameters,
+            run=self._run,
+            round=exchange.round,
+            model_digest=model_digest(params),
+            configuration_digest=secure.configuration_digest,
+            dimension=len(params),
+            modulus_bits=secure.encoding.modulus_bits,
+        )
+        while not session.finished:
+            self._step(session, params, exchange)
+        return self._mean(secure, session.total, session.survivors), tuple(sorted(session.survivors))
+
+    def _step(self, session: ServerSession, params: Vector, exchange: Exchange) -> None:
+        """Sends one step of the session, feeds it the answers and closes the step."""
+        inputs = session.step == "inputs"
+        kind = SecureTrainRequest if inputs else SecureRequest
+        requests: dict[str, Request] = {
+            client: kind(run=self._run, round=exchange.round, payload=payload)
+            for client, payload in session.requests().items()
+        }
+        done = 0
+        for client, reply, message in exchange.send(requests, vectors=(params,) if inputs else ()):
+            if not isinstance(reply, SecureReply):
+                exchange.drop(client, "UnexpectedReply")
+                continue
+            vector = message.vectors[0] if len(message.vectors) == 1 else None
+            try:
+                session.receive(client, reply.payload, vector)
+            except ProtocolError as error:
+                exchange.drop(client, type(error).__name__)
+                continue
+            done += 1
+            if inputs:
+                self._observe(exchange.round, done, len(requests))
+        session.advance()
+
+    def _vectors(
+        self, params: Vector, cohort: Sequence[str], exchange: Exchange, dtype: np.dtype[Any]
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Asks the cohort to train and yields each vector of the right shape and dtype as it comes."""
+        requests: dict[str, Request] = {
+            client: TrainRequest(run=self._run, round=exchange.round) for client in cohort
+        }
+        answers = exchange.send(requests, vectors=(params,))
+        for done, (client, reply, message) in enumerate(answers, start=1):
+            self._observe(exchange.round, done, len(cohort))
+            vectors = message.vectors
+            if not isinstance(reply, TrainReply) or len(vectors) != 1:
+                exchange.drop(client, "UnexpectedReply")
+            elif vectors[0].shape != params.shape or vectors[0].dtype != dtype:
+                exchange.drop(client, "MalformedVector")
+            else:
+                yield client, vectors[0]
+
+    def _mean(self, secure: SecureSum, total: RingVector, survivors: Iterable[str]) -> Vector:
+        weight = sum(self._weights[client] for client in survivors)
+        accumulator = self._aggregator.start()
+        accumulator.add((secure.encoding.decode(total) / weight).astype(np.float32), weight=weight)
+        return accumulator.result()
+
+
+def _outcome(
+    exchange: Exchange,
+    cohort: Sequence[str],
+    update: Vector | None,
+    survivors: tuple[str, ...],
+    failure: str | None = None,
+) -> RoundOutcome:
+    missing = [client for client in cohort if client not in survivors]
+    return RoundOutcome(
+        round=exchange.round,
+        update=update,
+        survivors=survivors,
+        dropped={client: exchange.dropped.get(client, "excluded") for client in missing},
+        asked_to_train=tuple(exchange.asked_to_train),
+        failure=failure,
+        bytes_up=exchange.bytes_up,
+        bytes_down=exchange.bytes_down,
+    )

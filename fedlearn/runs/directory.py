@@ -1,0 +1,89 @@
+"""The run directory: one folder that holds everything about a run.
+
+``experiment.toml`` (resolved) · ``rounds.jsonl`` · ``checkpoint/`` · ``model.safetensors`` ·
+``result.json`` · ``privacy_statement.json`` and ``.md`` · ``report.html``
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as to_safetensors
+
+from fedlearn.errors import RunDirectoryError
+from fedlearn.experiment import Experiment
+from fedlearn.rounds.checkpoint import Checkpoint, write_atomically
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder.
+
+    Attributes:
+      path: the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, experiment: Experiment) -> RunDirectory:
+        """Returns a new run's folder; an older finished run there is replaced, other files are not touched.
+
+        Raises:
+          RunDirectoryError: the path is a file, is not writable, or holds something that is not a run.
+        """
+        directory = cls(path)
+        if path.exists() and not path.is_dir():
+            raise RunDirectoryError(f"{path} is a file; choose another folder with --out")
+        if path.is_dir() and any(path.iterdir()) and not (path / "experiment.toml").exists():
+            raise RunDirectoryError(f"{path} is not empty and holds no run; choose another folder with --out")
+        for name in ("result.json", "failure.json", "rounds.jsonl", "checkpoint/state.safetensors"):
+            (path / name).unlink(missing_ok=True)
+        directory.write("experiment.toml", experiment.to_toml())
+        return directory
+
+    @classmethod
+    def reopen(cls, path: Path, experiment: Experiment) -> tuple[RunDirectory, Checkpoint]:
+        """Returns an interrupted run's folder and its checkpoint.
+
+        Raises:
+          RunDirectoryError: no checkpoint, or it belongs to another experiment.
+        """
+        directory = cls(path)
+        checkpoint = Checkpoint.load(directory.checkpoint_path)
+        if checkpoint.experiment != experiment.digest:
+            raise RunDirectoryError(
+                f"{path} belongs to another experiment than the one given; resume it with its own experiment.toml"
+            )
+        return directory, checkpoint
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the state after the last completed round lies."""
+        return self.path / "checkpoint" / "state.safetensors"
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a text file whole or not at all; raises RunDirectoryError if it cannot."""
+        write_atomically(self.path / name, text.encode())
+
+    def write_rounds(self, rounds: list[dict[str, Any]]) -> None:
+        """Writes ``rounds.jsonl``: one line per round."""
+        self.write("rounds.jsonl", "".join(json.dumps(entry) + "\n" for entry in rounds))
+
+    def write_model(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Writes ``model.safetensors`` under the model's own parameter names."""
+        contiguous = {name: value.contiguous() for name, value in state.items()}
+        write_atomically(self.path / "model.safetensors", to_safetensors(contiguous))
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """Returns the lines of ``rounds.jsonl``; raises RunDirectoryError if it is missing or broken."""
+        path = self.path / "rounds.jsonl"
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,189 @@
+"""All rounds of an experiment over any transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fedlearn.algorithms.state import State
+from fedlearn.errors import RunError, RunInterrupted
+from fedlearn.experiment import Experiment
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.privacy.accounting import Account
+from fedlearn.rounds.checkpoint import Checkpoint
+from fedlearn.rounds.server import RoundOutcome, RoundServer
+from fedlearn.rounds.transport import Transport
+from fedlearn.runs.directory import RunDirectory
+from fedlearn.runs.progress import Progress, RoundReport
+from fedlearn.runs.result import Metrics
+from fedlearn.training.evaluate import evaluate
+from fedlearn.training.vector import FlatModel
+
+
+@dataclass(kw_only=True)
+class Course:
+    """How a run has gone so far; what a checkpoint keeps.
+
+    Attributes:
+      state: the algorithm's state: global vector and its own.
+      rounds: one line per round.
+      accounts: what each client's records have spent, as the server knows it: every client that was
+        sent the model counts as having trained.
+    """
+
+    state: State
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    accounts: dict[str, Account] = field(default_factory=dict)
+
+    @property
+    def completed(self) -> int:
+        """Number of rounds that are over, failed ones included."""
+        return len(self.rounds)
+
+    @property
+    def failed(self) -> int:
+        """Number of rounds that gave no aggregate."""
+        return sum(entry["failure"] is not None for entry in self.rounds)
+
+    def epsilon(self, delta: float) -> float | None:
+        """Returns the greatest ε that any client's records have spent; None without DP."""
+        if not self.accounts:
+            return None
+        return max(account.epsilon(delta) for account in self.accounts.values())
+
+
+class Execution:
+    """Runs an experiment's rounds, evaluates, checkpoints after each and reports.
+
+    Args:
+      setup: the run.
+      transport: carries its messages.
+      directory: where it is written; None keeps nothing.
+      progress: watches.
+      strict: raise when a client reports an error.
+    """
+
+    def __init__(
+        self,
+        setup: RunSetup,
+        transport: Transport,
+        *,
+        directory: RunDirectory | None,
+        progress: Progress,
+        strict: bool,
+    ) -> None:
+        self._setup = setup
+        self._experiment = setup.experiment
+        self._directory = directory
+        self._progress = progress
+        self._model = setup.experiment.build_model()
+        self._server = setup.server(transport, strict=strict, observe=progress.client_done)
+
+    def begin(self) -> Course:
+        """Returns the course before the first round."""
+        private = {name for name, part in self._setup.protections.items() if part.event() is not None}
+        return Course(
+            state=self._experiment.algorithm.init(self._experiment.initial_params),
+            accounts={name: Account() for name in sorted(private)},
+        )
+
+    def resume(self, checkpoint: Checkpoint) -> Course:
+        """Returns the course that a checkpoint kept."""
+        record = checkpoint.record
+        return Course(
+            state=State.from_arrays(checkpoint.arrays),
+            rounds=list(record["rounds"]),
+            accounts={name: Account.from_dict(entry) for name, entry in record["accounts"].items()},
+        )
+
+    def run(self, course: Course) -> Course:
+        """Runs the rounds that are left.
+
+        Raises:
+          RunInterrupted: on Ctrl-C; the checkpoint of the last completed round is kept.
+          RunError: no round gave an aggregate.
+        """
+        config = self._experiment.config
+        self._progress.begin(config.name, config.rounds)
+        try:
+            while course.completed < config.rounds:
+                self._round(course)
+        except KeyboardInterrupt:
+            raise self._interrupted(course) from None
+        finally:
+            self._progress.end()
+        if course.failed == config.rounds:
+            raise RunError(f"none of {config.rounds} rounds gave a model; the last: {course.rounds[-1]['failure']}")
+        return course
+
+    def _round(self, course: Course) -> None:
+        started = time.perf_counter()
+        round = course.completed
+        cohort = self._experiment.cohort(round)
+        outcome = self._server.run_round(course.state.params, cohort, round=round)
+        self._charge(course, outcome)
+        if outcome.update is not None:
+            course.state = self._experiment.algorithm.step(course.state, outcome.update)
+        report = self._report(course, outcome, seconds=time.perf_counter() - started)
+        course.rounds.append(asdict(report))
+        self._save(course)
+        self._progress.round_done(report)
+
+    def _charge(self, course: Course, outcome: RoundOutcome) -> None:
+        for client in outcome.asked_to_train:
+            event = self._setup.protections[client].event()
+            if event is not None:
+                course.accounts[client].charge(event)
+
+    def _report(self, course: Course, outcome: RoundOutcome, *, seconds: float) -> RoundReport:
+        return RoundReport(
+            round=outcome.round + 1,
+            rounds=self._experiment.config.rounds,
+            metrics=self.evaluate(course),
+            survivors=len(outcome.survivors),
+            dropped=dict(outcome.dropped),
+            failure=outcome.failure,
+            epsilon=course.epsilon(self._experiment.config.privacy.delta),
+            bytes_up=outcome.bytes_up,
+            bytes_down=outcome.bytes_down,
+            seconds=round(seconds, 4),
+        )
+
+    def evaluate(self, course: Course) -> Metrics:
+        """Returns the metrics of the global model on the common test set; empty if there is none."""
+        test = self._experiment.population.test
+        if test is None:
+            return {}
+        self._model.load(course.state.params)
+        return defined(evaluate(self._model.module, test, self._experiment.metric_functions))
+
+    def _save(self, course: Course) -> None:
+        if self._directory is None:
+            return
+        self._directory.write_rounds(course.rounds)
+        Checkpoint(
+            rounds=course.completed,
+            experiment=self._experiment.digest,
+            arrays=course.state.to_arrays(),
+            record={
+                "run": self._setup.run,
+                "rounds": course.rounds,
+                "accounts": {name: account.to_dict() for name, account in course.accounts.items()},
+            },
+        ).save(self._directory.checkpoint_path)
+
+    def _interrupted(self, course: Course) -> RunInterrupted:
+        kept = f"{course.completed} of {self._experiment.config.rounds} rounds are kept"
+        if self._directory is None:
+            return RunInterrupted("interrupted; nothing was kept, because the run had no directory")
+        return RunInterrupted(f"interrupted; {kept}; go on with --resume {self._directory.path}")
+
+
+def defined(metrics: Mapping[str, float]) -> Metrics:
+    """Returns the metrics with None in place of NaN, which JSON does not have."""
+    return {name: None if np.isnan(value) else float(value) for name, value in metrics.items()}

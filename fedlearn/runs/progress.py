@@ -1,0 +1,69 @@
+"""What a run tells while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedlearn.runs.result import Metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """One round, as it ended: a line of ``rounds.jsonl``.
+
+    Attributes:
+      round: round, counted from 1.
+      rounds: number of rounds of the experiment.
+      metrics: metrics of the global model on the common test set; empty if not evaluated.
+      survivors: number of clients in the aggregate.
+      dropped: client → coarse reason.
+      failure: why the round failed; None if it did not.
+      epsilon: overall ε so far; None without DP.
+      bytes_up: bytes received from clients.
+      bytes_down: bytes sent to clients.
+      seconds: wall-clock time of the round.
+    """
+
+    round: int
+    rounds: int
+    metrics: Metrics
+    survivors: int
+    dropped: dict[str, str] = field(default_factory=dict)
+    failure: str | None = None
+    epsilon: float | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
+    seconds: float = 0.0
+
+
+class Progress(Protocol):
+    """Watches a run."""
+
+    def begin(self, label: str, rounds: int) -> None:
+        """A federation or a baseline begins."""
+
+    def client_done(self, round: int, done: int, cohort: int) -> None:
+        """A client's update arrived; ``round`` counts from 0."""
+
+    def round_done(self, report: RoundReport) -> None:
+        """A round ended."""
+
+    def end(self) -> None:
+        """The federation or baseline ended."""
+
+
+class Silent:
+    """Tells nothing."""
+
+    def begin(self, label: str, rounds: int) -> None:
+        """Ignores the beginning."""
+
+    def client_done(self, round: int, done: int, cohort: int) -> None:
+        """Ignores the client."""
+
+    def round_done(self, report: RoundReport) -> None:
+        """Ignores the round."""
+
+    def end(self) -> None:
+        """Ignores the end."""

@@ -1,0 +1,142 @@
+"""``result.json``: what a run gave, in a versioned schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedlearn.errors import RunDirectoryError
+
+Metrics = dict[str, float | None]
+"""Metric → value; None where it is not defined, as an AUC over one class."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Baseline(_Part):
+    """A comparison on the same held-out records, or the reason why there is none."""
+
+    metrics: Metrics | None = Field(description="mean over its models on the common test set")
+    spread: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="least and greatest over clients, each on its own held-out records"
+    )
+    reason: str | None = Field(default=None, description="why there are no metrics")
+
+
+class Baselines(_Part):
+    """What the federated model is compared with."""
+
+    local: Baseline
+    unprotected: Baseline
+    pooled: Baseline
+
+
+class PrivacyEntry(_Part):
+    """One guarantee: ε is never written without what gives it meaning."""
+
+    client: str = Field(description="client id, or 'overall'")
+    unit: Literal["record", "client"]
+    epsilon: float
+    delta: float
+    relation: str
+    noise: str
+    noise_multiplier: float | None = None
+    adversary: str
+    accountant: str
+    scope: str
+
+
+class SecureAggregationEntry(_Part):
+    """What the server saw."""
+
+    mode: Literal["off", "masked", "ideal"]
+    protocol: str | None = None
+    bytes_up_per_parameter: float | None = Field(
+        default=None, description="bytes of one update on the wire, per parameter"
+    )
+    dropouts: int = Field(description="clients lost, summed over the run")
+    failed_rounds: int
+    clients: int | None = None
+    colluders: int | None = None
+    min_survivors: int | None = None
+
+
+class Timing(_Part):
+    """Wall-clock seconds and rates."""
+
+    setup_s: float
+    first_round_s: float
+    rounds_s: float
+    client_updates: int
+    client_updates_per_s: float
+
+
+class Manifest(_Part):
+    """What is needed to run it again. No hash of private data: it would be a membership oracle."""
+
+    versions: dict[str, str]
+    seed: int
+    git_revision: str | None
+    data: str
+    reproducible_noise: bool
+    python: str
+    platform: str
+
+
+class Result(_Part):
+    """What a run gave.
+
+    Attributes:
+      final: metrics of the final model on the common test set.
+      directory: the run directory; not part of the file.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    engine: Literal["inprocess", "flower", "sites"]
+    rounds: int = Field(description="number of rounds completed")
+    final: Metrics
+    spread: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    per_client: dict[str, Metrics] = Field(
+        default_factory=dict, description="the final model on each client's own held-out records"
+    )
+    baselines: Baselines
+    privacy: list[PrivacyEntry]
+    secure_aggregation: SecureAggregationEntry
+    timing: Timing
+    peak_rss_mb: float
+    manifest: Manifest
+    findings: list[str] = Field(default_factory=list)
+    directory: Path | None = Field(default=None, exclude=True)
+
+    @property
+    def epsilon(self) -> float | None:
+        """The overall ε, None without DP; read δ, unit and relation from :attr:`privacy`."""
+        return next((entry.epsilon for entry in self.privacy if entry.client == "overall"), None)
+
+    def to_json(self) -> str:
+        """Returns the file's text."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Result:
+        """Returns the result in a run directory; raises RunDirectoryError if there is none or it is foreign."""
+        path = Path(directory) / "result.json"
+        try:
+            result = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunDirectoryError(f"{directory} holds no finished run: {path.name}: {error.strerror}") from None
+        except ValidationError as error:
+            raise RunDirectoryError(f"{path} is not a result of schema 1: {error.errors()[0]['msg']}") from None
+        return result.model_copy(update={"directory": Path(directory)})
+
+
+def result_schema() -> dict[str, Any]:
+    """Returns the JSON Schema of ``result.json``."""
+    schema: dict[str, Any] = json.loads(json.dumps(Result.model_json_schema(mode="serialization")))
+    return schema

@@ -1,0 +1,119 @@
+"""What the federated model is compared with: alone, unprotected, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedlearn._types import Vector
+from fedlearn.config import ExperimentConfig
+from fedlearn.experiment import Experiment
+from fedlearn.experiment.population import RecordSet
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.runs.execution import defined
+from fedlearn.runs.progress import Progress, RoundReport
+from fedlearn.runs.result import Baseline, Metrics
+from fedlearn.training.batches import StepPlan, size_of
+from fedlearn.training.evaluate import evaluate
+from fedlearn.training.local import LocalTrainer, Workbench
+
+NOT_ASKED = "not asked for: baselines.{name} = true computes it"
+NO_TEST = "there is no held-out test set"
+
+
+def unprotected(experiment: Experiment) -> Experiment:
+    """Returns the same experiment without privacy, secure aggregation or injected faults."""
+    config: ExperimentConfig = experiment.config.with_settings(
+        privacy={"enabled": False}, secure_aggregation={"enabled": False}, faults={}
+    )
+    return Experiment(
+        config=config,
+        model=experiment.model,
+        clients=experiment.clients,
+        test=experiment.test,
+        loss=experiment.loss,
+        metrics=experiment.metrics,
+    )
+
+
+def local_baseline(setup: RunSetup, progress: Progress) -> Baseline:
+    """Each client alone: as many rounds on its own records, without protection.
+
+    Returns:
+      The mean over the clients' models on the common test set; the spread of each model on its own
+      client's held-out records.
+    """
+    experiment, bench = setup.experiment, setup.workbench()
+    clients = experiment.population.clients
+    progress.begin("local only", len(clients))
+    on_common, on_own = [], {}
+    for done, (name, data) in enumerate(clients.items(), start=1):
+        bench.model.load(_alone(experiment, bench, name, data.train))
+        on_common.append(_metrics(experiment, bench, experiment.population.test))
+        if data.test is not None:
+            on_own[name] = _metrics(experiment, bench, data.test)
+        progress.round_done(RoundReport(round=done, rounds=len(clients), metrics={}, survivors=1))
+    progress.end()
+    return Baseline(metrics=mean_of(on_common), spread=spread_of(on_own))
+
+
+def pooled_baseline(setup: RunSetup, progress: Progress) -> Baseline:
+    """All records in one place, as many rounds, without protection: what federation gives up."""
+    experiment, bench = setup.experiment, setup.workbench()
+    progress.begin("pooled", 1)
+    bench.model.load(_alone(experiment, bench, "pooled", experiment.population.pooled()))
+    metrics = _metrics(experiment, bench, experiment.population.test)
+    progress.end()
+    return Baseline(metrics=metrics, spread=spread_of(per_client(experiment, bench)))
+
+
+def per_client(experiment: Experiment, bench: Workbench) -> dict[str, Metrics]:
+    """Returns the metrics of the model on the bench, on each client's own held-out records."""
+    return {
+        name: _metrics(experiment, bench, data.test)
+        for name, data in experiment.population.clients.items()
+        if data.test is not None
+    }
+
+
+def spread_of(by_client: Mapping[str, Metrics]) -> dict[str, tuple[float, float]]:
+    """Returns the least and the greatest value of each metric over clients."""
+    spread = {}
+    for metric in next(iter(by_client.values()), {}):
+        values = [value for entry in by_client.values() if (value := entry[metric]) is not None]
+        if values:
+            spread[metric] = (min(values), max(values))
+    return spread
+
+
+def mean_of(entries: list[Metrics]) -> Metrics:
+    """Returns the mean of each metric over the entries where it is defined."""
+    means: Metrics = {}
+    for metric in entries[0]:
+        values = [value for entry in entries if (value := entry[metric]) is not None]
+        means[metric] = float(np.mean(values)) if values else None
+    return means
+
+
+def _alone(experiment: Experiment, bench: Workbench, name: str, records: RecordSet) -> Vector:
+    """Returns the parameters after all rounds on one set of records."""
+    size = size_of(records, client=name)
+    trainer = LocalTrainer(
+        client=name,
+        dataset=records,
+        records=size,
+        plan=StepPlan.of(experiment.config.training, declared_size=size),
+        bench=bench,
+        seed=experiment.config.seed,
+    )
+    params = experiment.initial_params.copy()
+    for round in range(experiment.config.rounds):
+        params += trainer.train(params, round=round)
+    return params
+
+
+def _metrics(experiment: Experiment, bench: Workbench, records: RecordSet | None) -> Metrics:
+    if records is None:
+        return {}
+    return defined(evaluate(bench.model.module, records, experiment.metric_functions))

@@ -1,0 +1,47 @@
+"""Messages as function calls: the transport of a simulation in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from fedlearn.rounds.transport import Lost, Message
+
+Vanishes = Callable[[Message], bool]
+
+
+class Answering(Protocol):
+    """A client, as a transport sees it."""
+
+    def answer(self, message: Message) -> Message:
+        """Returns the reply, or raises what went wrong."""
+        ...
+
+
+class InProcess:
+    """Calls each client in turn, in the order of the requests.
+
+    A client's error is raised, not sent: whoever simulates wants to see it.
+
+    Args:
+      clients: client id → client.
+      vanishes: whether a client is lost when it gets this request; the simulated fault.
+    """
+
+    def __init__(
+        self, clients: Mapping[str, Answering], *, vanishes: Vanishes = lambda request: False
+    ) -> None:
+        self._clients = clients
+        self._vanishes = vanishes
+
+    def exchange(
+        self, requests: Iterable[Message], *, deadline: float | None = None
+    ) -> Iterator[Message | Lost]:
+        """Yields each client's answer, one at a time; the deadline never strikes."""
+        for request in requests:
+            if request.client not in self._clients:
+                yield Lost(client=request.client, reason="unreachable")
+            elif self._vanishes(request):
+                yield Lost(client=request.client, reason="dropout")
+            else:
+                yield self._clients[request.client].answer(request)
