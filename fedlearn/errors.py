@@ -13,6 +13,18 @@
     ├── ProtocolError               a message or a round breaks the protocol
     │   ├── TamperedMessage         does not verify, or is not what its sender signed
     │   ├── MalformedMessage        does not decode under the schema and size limits
+    │   ├── OutOfOrder              belongs to another step
+    │   ├── AlreadyAnswered         asked twice for what is given once
+    │   ├── RosterMismatch          another, an older or a forged roster
+    │   ├── UnknownClient           not on the roster, or not of the session
+    │   ├── KeyMisuse               a public key that is repeated, reflected or of low order
+    │   ├── ModelMismatch           clients were sent different models
+    │   ├── ConfigurationMismatch   the server asks for other parameters than agreed
+    │   ├── InconsistentMembers     a set of clients that cannot be the session's
+    │   ├── WithheldShares          ciphertexts of neighbours are missing
+    │   ├── FaultyDealer            a client dealt a wrong share; names it
+    │   ├── FaultyHolder            a client revealed a wrong share; names it
+    │   ├── UnencodableVector       a value does not fit the ring
     │   └── TooFewClients           below quorum, threshold or floor
     └── RunError                    a run could not be carried out or written
         ├── RunInterrupted          stopped on request; the checkpoint is kept
@@ -24,6 +36,7 @@ Names are nouns. A message has the value, the bound and the way out, in one line
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -83,8 +96,103 @@ class TamperedMessage(ProtocolError):
     """A signature, an authentication tag or a digest does not verify."""
 
 
+class OutOfOrder(ProtocolError):
+    """A message belongs to another step than the one that is open."""
+
+
+class AlreadyAnswered(ProtocolError):
+    """A step that is answered once, and latched before the answer leaves, was asked for again."""
+
+
+class RosterMismatch(ProtocolError):
+    """The roster is older than the pinned one, is another one, or is not signed by the consortium."""
+
+
+class UnknownClient(ProtocolError):
+    """A client is not on the pinned roster, or is not one of those whose adverts make the session."""
+
+
+class KeyMisuse(ProtocolError):
+    """A public key is repeated, reflected, of low order, or not the one that was advertised."""
+
+
+class ModelMismatch(ProtocolError):
+    """A model digest differs from the receiver's own: clients were sent different models."""
+
+
+class ConfigurationMismatch(ProtocolError):
+    """The session's configuration is not the one that the receiver computed for itself."""
+
+
+class InconsistentMembers(ProtocolError):
+    """A set of clients is unordered, leaves the receiver out, or is no subset of the one before."""
+
+
+class WithheldShares(ProtocolError):
+    """The ciphertexts are not exactly those of the receiver's neighbours, or are fewer than it needs."""
+
+
+class UnencodableVector(ProtocolError):
+    """A value is not finite or outside the agreed range, or a vector has another shape or dtype."""
+
+
+class FaultyDealer(ProtocolError):
+    """A client dealt a share that is not what it signed.
+
+    Attributes:
+      dealer: the id of the client at fault.
+      complaint: the signed message to send to the server instead of an answer; empty on the server.
+    """
+
+    def __init__(self, dealer: str, reason: str, complaint: bytes = b"") -> None:
+        super().__init__(f"dealer {dealer!r}: {reason}; start the next session without it")
+        self.dealer = dealer
+        self.reason = reason
+        self.complaint = complaint
+
+    def __reduce__(self) -> tuple[type[FaultyDealer], tuple[str, str, bytes]]:
+        return type(self), (self.dealer, self.reason, self.complaint)
+
+
+class FaultyHolder(ProtocolError):
+    """A client revealed a share that is not the one dealt to it.
+
+    Attributes:
+      holder: the id of the client at fault.
+    """
+
+    def __init__(self, holder: str, reason: str) -> None:
+        super().__init__(f"holder {holder!r}: {reason}; its shares are not used")
+        self.holder = holder
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[FaultyHolder], tuple[str, str]]:
+        return type(self), (self.holder, self.reason)
+
+
 class TooFewClients(ProtocolError):
-    """Fewer clients answered than quorum, threshold or floor ask for; the round is void."""
+    """Fewer clients answered than quorum, threshold or floor ask for; the round is void.
+
+    Attributes:
+      step: the step that could not be closed.
+      answered: how many clients answered.
+      needed: how many are needed.
+      missing: the ids of the clients that did not answer.
+    """
+
+    def __init__(self, step: str, answered: int, needed: int, missing: Iterable[str] = ()) -> None:
+        self.step = step
+        self.answered = answered
+        self.needed = needed
+        self.missing = tuple(missing)
+        names = ", ".join(self.missing) or "none"
+        super().__init__(
+            f"{step}: {answered} clients answered, {needed} are needed (missing: {names});"
+            " the round is void and the model unchanged: wait longer for the missing or start with more clients"
+        )
+
+    def __reduce__(self) -> tuple[type[TooFewClients], tuple[str, int, int, tuple[str, ...]]]:
+        return type(self), (self.step, self.answered, self.needed, self.missing)
 
 
 class RunError(FedLearnError):
