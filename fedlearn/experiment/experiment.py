@@ -194,7 +194,9 @@ class Experiment:
         except Exception as error:
             raise ConfigError(f"the model could not be built: {type(error).__name__}: {error}") from error
         if not isinstance(module, nn.Module):
-            raise ConfigError(f"model gave a {type(module).__name__}; give an nn.Module or a callable that builds one")
+            raise ConfigError(
+                f"model gave a {type(module).__name__}; give an nn.Module or a callable that builds one"
+            )
         return module
 
     def _registered_module(self) -> nn.Module:
@@ -206,7 +208,9 @@ class Experiment:
             shape = tuple(torch.as_tensor(first).shape)
         classes = arguments.pop("classes", population.classes)
         if classes is None:
-            raise ConfigError(f"model {config.name!r} needs model.arguments.classes with data given as objects")
+            raise ConfigError(
+                f"model {config.name!r} needs model.arguments.classes with data given as objects"
+            )
         if population.vocabulary is not None:
             arguments.setdefault("vocabulary", population.vocabulary)
         module: nn.Module = MODELS.build(config.name, arguments, shape=shape, classes=classes)

@@ -132,9 +132,7 @@ def from_data_set(
     )
 
 
-def from_objects(
-    clients: Mapping[str, RecordSet], test: RecordSet | None, config: DataConfig
-) -> Population:
+def from_objects(clients: Mapping[str, RecordSet], test: RecordSet | None, config: DataConfig) -> Population:
     """Returns the population of data sets given as objects, one per client."""
     if not clients:
         raise ConfigError("clients is empty: give at least one data set")

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from fedlearn.algorithms.state import State
 from fedlearn.errors import RunError, RunInterrupted
-from fedlearn.experiment import Experiment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.checkpoint import Checkpoint
-from fedlearn.rounds.server import RoundOutcome, RoundServer
+from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Transport
+from fedlearn.runs.assessment import metrics_on
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Progress, RoundReport
 from fedlearn.runs.result import Metrics
-from fedlearn.training.evaluate import evaluate
-from fedlearn.training.vector import FlatModel
 
 
 @dataclass(kw_only=True)
@@ -54,7 +48,7 @@ class Course:
         """Returns the greatest ε that any client's records have spent; None without DP."""
         if not self.accounts:
             return None
-        return max(account.epsilon(delta) for account in self.accounts.values())
+        return max(account.epsilon(delta=delta) for account in self.accounts.values())
 
 
 class Execution:
@@ -118,7 +112,9 @@ class Execution:
         finally:
             self._progress.end()
         if course.failed == config.rounds:
-            raise RunError(f"none of {config.rounds} rounds gave a model; the last: {course.rounds[-1]['failure']}")
+            raise RunError(
+                f"none of {config.rounds} rounds gave a model; the last: {course.rounds[-1]['failure']}"
+            )
         return course
 
     def _round(self, course: Course) -> None:
@@ -151,16 +147,13 @@ class Execution:
             epsilon=course.epsilon(self._experiment.config.privacy.delta),
             bytes_up=outcome.bytes_up,
             bytes_down=outcome.bytes_down,
-            seconds=round(seconds, 4),
+            seconds=seconds,
         )
 
     def evaluate(self, course: Course) -> Metrics:
         """Returns the metrics of the global model on the common test set; empty if there is none."""
-        test = self._experiment.population.test
-        if test is None:
-            return {}
         self._model.load(course.state.params)
-        return defined(evaluate(self._model.module, test, self._experiment.metric_functions))
+        return metrics_on(self._experiment, self._model, self._experiment.population.test)
 
     def _save(self, course: Course) -> None:
         if self._directory is None:
@@ -182,8 +175,3 @@ class Execution:
         if self._directory is None:
             return RunInterrupted("interrupted; nothing was kept, because the run had no directory")
         return RunInterrupted(f"interrupted; {kept}; go on with --resume {self._directory.path}")
-
-
-def defined(metrics: Mapping[str, float]) -> Metrics:
-    """Returns the metrics with None in place of NaN, which JSON does not have."""
-    return {name: None if np.isnan(value) else float(value) for name, value in metrics.items()}

@@ -130,9 +130,13 @@ class Result(_Part):
         try:
             result = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise RunDirectoryError(f"{directory} holds no finished run: {path.name}: {error.strerror}") from None
+            raise RunDirectoryError(
+                f"{directory} holds no finished run: {path.name}: {error.strerror}"
+            ) from None
         except ValidationError as error:
-            raise RunDirectoryError(f"{path} is not a result of schema 1: {error.errors()[0]['msg']}") from None
+            raise RunDirectoryError(
+                f"{path} is not a result of schema 1: {error.errors()[0]['msg']}"
+            ) from None
         return result.model_copy(update={"directory": Path(directory)})
 
 

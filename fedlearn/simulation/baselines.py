@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from fedlearn._types import Vector
-from fedlearn.config import ExperimentConfig
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.population import RecordSet
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.runs.execution import defined
+from fedlearn.runs.assessment import metrics_on, metrics_per_client, spread_of
 from fedlearn.runs.progress import Progress, RoundReport
 from fedlearn.runs.result import Baseline, Metrics
 from fedlearn.training.batches import StepPlan, size_of
-from fedlearn.training.evaluate import evaluate
 from fedlearn.training.local import LocalTrainer, Workbench
-
-NOT_ASKED = "not asked for: baselines.{name} = true computes it"
-NO_TEST = "there is no held-out test set"
 
 
 def unprotected(experiment: Experiment) -> Experiment:
     """Returns the same experiment without privacy, secure aggregation or injected faults."""
-    config: ExperimentConfig = experiment.config.with_settings(
+    config = experiment.config.with_settings(
         privacy={"enabled": False}, secure_aggregation={"enabled": False}, faults={}
     )
     return Experiment(
@@ -50,9 +43,9 @@ def local_baseline(setup: RunSetup, progress: Progress) -> Baseline:
     on_common, on_own = [], {}
     for done, (name, data) in enumerate(clients.items(), start=1):
         bench.model.load(_alone(experiment, bench, name, data.train))
-        on_common.append(_metrics(experiment, bench, experiment.population.test))
+        on_common.append(metrics_on(experiment, bench.model, experiment.population.test))
         if data.test is not None:
-            on_own[name] = _metrics(experiment, bench, data.test)
+            on_own[name] = metrics_on(experiment, bench.model, data.test)
         progress.round_done(RoundReport(round=done, rounds=len(clients), metrics={}, survivors=1))
     progress.end()
     return Baseline(metrics=mean_of(on_common), spread=spread_of(on_own))
@@ -63,28 +56,9 @@ def pooled_baseline(setup: RunSetup, progress: Progress) -> Baseline:
     experiment, bench = setup.experiment, setup.workbench()
     progress.begin("pooled", 1)
     bench.model.load(_alone(experiment, bench, "pooled", experiment.population.pooled()))
-    metrics = _metrics(experiment, bench, experiment.population.test)
+    metrics = metrics_on(experiment, bench.model, experiment.population.test)
     progress.end()
-    return Baseline(metrics=metrics, spread=spread_of(per_client(experiment, bench)))
-
-
-def per_client(experiment: Experiment, bench: Workbench) -> dict[str, Metrics]:
-    """Returns the metrics of the model on the bench, on each client's own held-out records."""
-    return {
-        name: _metrics(experiment, bench, data.test)
-        for name, data in experiment.population.clients.items()
-        if data.test is not None
-    }
-
-
-def spread_of(by_client: Mapping[str, Metrics]) -> dict[str, tuple[float, float]]:
-    """Returns the least and the greatest value of each metric over clients."""
-    spread = {}
-    for metric in next(iter(by_client.values()), {}):
-        values = [value for entry in by_client.values() if (value := entry[metric]) is not None]
-        if values:
-            spread[metric] = (min(values), max(values))
-    return spread
+    return Baseline(metrics=metrics, spread=spread_of(metrics_per_client(experiment, bench.model)))
 
 
 def mean_of(entries: list[Metrics]) -> Metrics:
@@ -111,9 +85,3 @@ def _alone(experiment: Experiment, bench: Workbench, name: str, records: RecordS
     for round in range(experiment.config.rounds):
         params += trainer.train(params, round=round)
     return params
-
-
-def _metrics(experiment: Experiment, bench: Workbench, records: RecordSet | None) -> Metrics:
-    if records is None:
-        return {}
-    return defined(evaluate(bench.model.module, records, experiment.metric_functions))

@@ -1,0 +1,53 @@
+"""The last step of a run: everything that its directory keeps."""
+
+from __future__ import annotations
+
+import json
+
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.runs.assessment import metrics_per_client
+from fedlearn.runs.directory import RunDirectory
+from fedlearn.runs.execution import Course
+from fedlearn.runs.report import report_page
+from fedlearn.runs.result import Baselines, Result
+from fedlearn.runs.statement import statement_of
+from fedlearn.runs.summary import Engine, result_of
+
+
+def finish(
+    setup: RunSetup,
+    course: Course,
+    directory: RunDirectory,
+    *,
+    engine: Engine,
+    setup_seconds: float,
+    baselines: Baselines,
+) -> Result:
+    """Writes model, result, privacy statement and report, and returns the result.
+
+    Raises:
+      RunDirectoryError: the folder is not writable or the disk is full; the checkpoint stays.
+    """
+    model = setup.experiment.build_model()
+    model.load(course.state.params)
+    result = result_of(
+        setup,
+        course,
+        engine=engine,
+        setup_seconds=setup_seconds,
+        per_client=metrics_per_client(setup.experiment, model),
+        baselines=baselines,
+    )
+    directory.write_model(model.state_dict())
+    directory.write("privacy_statement.json", json.dumps(statement_of(setup, course), indent=2) + "\n")
+    directory.write("report.html", report_page(result, course.rounds))
+    directory.write("result.json", result.to_json() + "\n")
+    return result.model_copy(update={"directory": directory.path})
+
+
+def amend(directory: RunDirectory, result: Result, baselines: Baselines) -> Result:
+    """Returns a finished run's result with baselines that were computed afterwards; writes it and its report."""
+    amended = result.model_copy(update={"baselines": baselines})
+    directory.write("report.html", report_page(amended, directory.rounds()))
+    directory.write("result.json", amended.to_json() + "\n")
+    return amended

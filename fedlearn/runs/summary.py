@@ -1,0 +1,136 @@
+"""From the course of a run to its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.guarantee import PrivacyGuarantee
+from fedlearn.runs.assessment import spread_of
+from fedlearn.runs.execution import Course
+from fedlearn.runs.manifest import manifest_of, peak_rss_mb
+from fedlearn.runs.result import (
+    Baseline,
+    Baselines,
+    Metrics,
+    PrivacyEntry,
+    Result,
+    SecureAggregationEntry,
+    Timing,
+)
+
+Engine = Literal["inprocess", "flower", "sites"]
+ADVERSARY = "the server, every other client and whoever receives the model"
+ACCOUNTANT = "dp-accounting PLD, pessimistic"
+
+
+def result_of(
+    setup: RunSetup,
+    course: Course,
+    *,
+    engine: Engine,
+    setup_seconds: float,
+    per_client: Mapping[str, Metrics],
+    baselines: Baselines,
+) -> Result:
+    """Returns the result of a run that is over."""
+    return Result(
+        name=setup.experiment.config.name,
+        engine=engine,
+        rounds=course.completed,
+        final=course.rounds[-1]["metrics"],
+        spread=spread_of(per_client),
+        per_client=dict(per_client),
+        baselines=baselines,
+        privacy=privacy_entries(setup, course),
+        secure_aggregation=_secure_aggregation(setup, course),
+        timing=_timing(course, setup_seconds),
+        peak_rss_mb=peak_rss_mb(),
+        manifest=manifest_of(setup.experiment),
+        findings=[str(finding) for finding in setup.experiment.population.findings],
+    )
+
+
+def absent(reason: str) -> Baseline:
+    """Returns a baseline that was not computed, and why."""
+    return Baseline(metrics=None, reason=reason)
+
+
+def guarantees(setup: RunSetup, course: Course) -> dict[str, PrivacyGuarantee]:
+    """Returns what each client's records were given, from the events that were executed."""
+    return {name: _guarantee(setup, account) for name, account in course.accounts.items()}
+
+
+def privacy_entries(setup: RunSetup, course: Course) -> list[PrivacyEntry]:
+    """Returns one entry per client, and the overall one: the greatest, as records are disjoint."""
+    by_client = guarantees(setup, course)
+    entries = [_entry(name, part, _sigma(setup, name)) for name, part in by_client.items()]
+    if by_client:
+        worst = max(by_client.values(), key=lambda guarantee: guarantee.epsilon)
+        entries.append(_entry("overall", worst, None))
+    return entries
+
+
+def _sigma(setup: RunSetup, name: str) -> float | None:
+    record = setup.protections[name].record
+    return None if record is None else record.noise_multiplier
+
+
+def _guarantee(setup: RunSetup, account: Account) -> PrivacyGuarantee:
+    delta = setup.experiment.config.privacy.delta
+    return PrivacyGuarantee(
+        epsilon=account.epsilon(delta=delta),
+        delta=delta,
+        unit="record",
+        relation="add-remove",
+        noise="local",
+        adversary=ADVERSARY,
+        accountant=ACCOUNTANT,
+        scope="training, all rounds of this run",
+    )
+
+
+def _entry(client: str, guarantee: PrivacyGuarantee, noise_multiplier: float | None) -> PrivacyEntry:
+    return PrivacyEntry(
+        client=client,
+        unit=guarantee.unit,
+        epsilon=guarantee.epsilon,
+        delta=guarantee.delta,
+        relation=guarantee.relation,
+        noise=guarantee.noise,
+        noise_multiplier=noise_multiplier,
+        adversary=guarantee.adversary,
+        accountant=guarantee.accountant,
+        scope=guarantee.scope,
+    )
+
+
+def _secure_aggregation(setup: RunSetup, course: Course) -> SecureAggregationEntry:
+    dropouts = sum(len(entry["dropped"]) for entry in course.rounds)
+    secure = setup.secure
+    if secure is None:
+        return SecureAggregationEntry(mode="off", dropouts=dropouts, failed_rounds=course.failed)
+    return SecureAggregationEntry(
+        mode=secure.mode,
+        protocol="fedlearn-secagg/1" if secure.mode == "masked" else None,
+        bytes_up_per_parameter=secure.encoding.modulus_bits / 8,
+        dropouts=dropouts,
+        failed_rounds=course.failed,
+        clients=secure.parameters.clients,
+        colluders=secure.parameters.colluders,
+        min_survivors=secure.parameters.min_survivors,
+    )
+
+
+def _timing(course: Course, setup_seconds: float) -> Timing:
+    seconds = sum(entry["seconds"] for entry in course.rounds)
+    updates = sum(entry["survivors"] for entry in course.rounds)
+    return Timing(
+        setup_s=round(setup_seconds, 3),
+        first_round_s=round(course.rounds[0]["seconds"], 3),
+        rounds_s=round(seconds, 3),
+        client_updates=updates,
+        client_updates_per_s=round(updates / seconds, 2) if seconds > 0 else 0.0,
+    )
