@@ -91,3 +91,13 @@ class RunSetup:
             strict=strict,
             observe=observe,
         )
+
+    def _account(self) -> Account | None:
+        return Account() if self.experiment.config.privacy.enabled else None
+
+    def _noise(self, name: str, use: str) -> NoiseSource:
+        """Returns a source keyed by the OS; in a simulation that asks for it, one that repeats."""
+        config = self.experiment.config
+        if config.reproducible_noise:
+            return NoiseSource.reproducible_from(config.seed, self.run, name, use)
+        return NoiseSource()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from torch.utils.data import Dataset
 
 from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
-from fedlearn.errors import ModelError
+from fedlearn.errors import ConfigError, ModelError
 from fedlearn.training.batches import StepPlan, fetch
 from fedlearn.training.objective import Loss, add_proximal_gradient
-from fedlearn.training.private import PrivateGradients, RecordPrivacy
+from fedlearn.training.private import PrivateGradient, RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -105,6 +106,11 @@ class Workbench:
             )
         return update
 
+    @cached_property
+    def private_gradient(self) -> PrivateGradient:
+        """The gradient of record-level DP-SGD on this model; made, with its hooks, on first use."""
+        return PrivateGradient(self.model, self.recipe.loss)
+
     def mean_gradient(self, dataset: Dataset[tuple[Tensor, Tensor]], indices: NDArray[np.int64]) -> None:
         """Adds the gradient of the mean loss over some records to the buffer; none: leaves it."""
         if len(indices):
@@ -116,13 +122,18 @@ class Workbench:
 class LocalTrainer:
     """What one client does with the global vector.
 
+    Guarantee: with ``privacy``, every step is one Gaussian release on a Poisson sample, ``plan.steps``
+    of them a round, empty samples included.
+
     Attributes:
       client: the client's id; with ``seed`` and the round it fixes the order of its records.
       dataset: the client's records.
-      records: how many there are.
+      records: how many there are; private.
       plan: the steps of a round.
       bench: the workbench it trains on, shared by the clients of a process.
       seed: the experiment's seed.
+      privacy: record-level DP; None trains without.
+      noise: secret randomness of samples and noise; needed with ``privacy``.
     """
 
     client: str
@@ -131,14 +142,22 @@ class LocalTrainer:
     plan: StepPlan
     bench: Workbench = field(repr=False)
     seed: int
+    privacy: RecordPrivacy | None = None
+    noise: NoiseSource | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.privacy is not None and self.noise is None:
+            raise ConfigError(f"client {self.client!r}: privacy is given without a noise source")
 
     def train(self, params: Vector, *, round: int) -> Vector:
         """Returns this client's update for the round, shape (d,), float32."""
-        rng = self.generator(round)
+        rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
         # Dropout layers draw from torch's generator; it is seeded here and put back afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**63)))
-            return self._descend(params, round, rng)
+            if self.privacy is None or self.noise is None:
+                return self._descend(params, round, rng)
+            return self._descend_privately(params, round, self.privacy, self.noise)
 
     def _descend(self, params: Vector, round: int, rng: np.random.Generator) -> Vector:
         return self.bench.descend(
@@ -148,6 +167,12 @@ class LocalTrainer:
             gradient=lambda indices: self.bench.mean_gradient(self.dataset, indices),
         )
 
-    def generator(self, round: int) -> np.random.Generator:
-        """Returns the generator of this client's batch order in a round: the same on every engine."""
-        return np.random.default_rng([self.seed, round, *self.client.encode()])
+    def _descend_privately(
+        self, params: Vector, round: int, privacy: RecordPrivacy, noise: NoiseSource
+    ) -> Vector:
+        def gradient(indices: NDArray[np.int64]) -> None:
+            inputs, targets = fetch(self.dataset, indices) if len(indices) else (None, None)
+            self.bench.private_gradient.write(inputs, targets, privacy=privacy, noise=noise)
+
+        samples = (poisson_sample(self.records, privacy, noise) for _ in range(self.plan.steps))
+        return self.bench.descend(params, round=round, batches=samples, gradient=gradient)
