@@ -19,7 +19,7 @@ class Standardisation:
     """x ↦ (x − center) / spread, feature by feature.
 
     Attributes:
-      center: shape (d,) or a shape that broadcasts to a record, float64, in the unit of the feature.
+      center: the shape of a record, or () for one number for all features; float64, in their unit.
       spread: as ``center``; greater than zero.
 
     Raises:
@@ -73,7 +73,7 @@ class Standardisation:
         Raises:
           DataError: a record has another shape than the constants.
         """
-        if np.broadcast_shapes(inputs.shape[1:], self.center.shape) != inputs.shape[1:]:
+        if self.center.shape not in ((), inputs.shape[1:]):
             raise DataError(f"records of shape {inputs.shape[1:]} do not fit constants {self.center.shape}")
         return ((inputs - self.center) / self.spread).astype(np.float32)
 
