@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import BinaryIO
 
 from fedlearn.errors import FedLearnError, MalformedMessage
@@ -90,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parent, ready = sys.stdin.buffer, _claim_stdout()
     try:
         told = assignment.read(parent)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(options.socket,), daemon=True).start()
         settle: Settle = import_path(options.settle)
         host = Host(settle(told))
         with _listen(options.socket) as listener:
@@ -117,10 +118,13 @@ def _listen(path: str) -> socket.socket:
     return listener
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(path: str) -> None:
     """Waits for the end of the parent's pipe, then ends this process, whatever it is doing."""
     while os.read(0, 4096):  # not through sys.stdin: its lock would be held at interpreter shutdown
         pass
+    with suppress(OSError):  # a parent that was killed could not clean up
+        os.unlink(path)
+        os.rmdir(os.path.dirname(path))
     os._exit(0)
 
 

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
-import fedlearn
 from fedlearn.errors import RunError
 from fedlearn.federation import assignment
 from fedlearn.federation.assignment import Assignment
+from fedlearn.federation.environment import host_environment
 from fedlearn.federation.host import DEFAULT_SETTLE, READY
 
 READY_SECONDS = 300.0
@@ -116,7 +116,7 @@ class HostPool:
         ]
         with self._log(host).open("wb") as log:
             process = subprocess.Popen(  # noqa: S603  # our own module, by full path
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment()
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=host_environment()
             )
         self._processes.append(process)
         with suppress(BrokenPipeError):  # a host that died already is reported by _await_ready
@@ -158,14 +158,6 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:
         raise RunError("a resident process was started without its pipes")
     return pipe
-
-
-def _environment() -> dict[str, str]:
-    """Returns the environment of a host: this very fedlearn, and one thread, as there is a host per core."""
-    here = str(Path(fedlearn.__file__).parent.parent)
-    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def _last_line(log: Path) -> str:

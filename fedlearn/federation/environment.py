@@ -1,0 +1,69 @@
+"""The environment in which Flower and Ray stay offline, quiet, and out of the home directory."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import fedlearn
+
+QUIET: Mapping[str, str] = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""No telemetry, no look for updates, no virtual environment built per run, no usage statistics."""
+
+
+def flower_environment(scratch: Path) -> dict[str, str]:
+    """Returns the environment for ``flwr run`` with a SuperLink of its own.
+
+    Flower keeps its state and Ray its sessions in ``scratch``. Flower finds its own programs by
+    PATH, so this interpreter's come first.
+
+    Args:
+      scratch: a short absolute path: Ray puts Unix sockets below it, which may have 107 characters.
+    """
+    api, control = free_ports(2)
+    bin_folder = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        **QUIET,
+        "FLWR_HOME": str(scratch / "flwr"),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(api),
+        "FLWR_LOCAL_CONTROL_API_PORT": str(control),
+        "RAY_TMPDIR": str(scratch / "ray"),
+        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": python_path(),
+    }
+
+
+def host_environment() -> dict[str, str]:
+    """Returns the environment of a resident process: one thread, because there is one per core."""
+    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    return {**os.environ, **single, "PYTHONPATH": python_path()}
+
+
+def python_path() -> str:
+    """Returns a PYTHONPATH on which a child finds the very fedlearn that runs here, installed or not."""
+    here = str(Path(fedlearn.__file__).parent.parent)
+    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.pathsep.join(dict.fromkeys(paths))
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns distinct TCP ports of the loopback interface on which nobody listens at this moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
