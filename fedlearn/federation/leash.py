@@ -62,25 +62,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def end_descendants(*, grace: float) -> None:
-    """Ends every descendant of this process and reaps it."""
-    end = time.monotonic() + grace
+    """Ends every descendant of this process and reaps it; gives up on one that even SIGKILL does not end."""
+    start = time.monotonic()
     told: set[int] = set()
-    while alive := descendants(os.getpid()):
-        late = time.monotonic() >= end
-        for pid in alive if late else alive - told:
+    while (left := descendants(os.getpid())) and (spent := time.monotonic() - start) < 2 * grace:
+        late = spent >= grace
+        for pid in left if late else left - told:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
-        told |= alive
-        _reap()
+        told |= left
         time.sleep(_TICK_SECONDS)
-    _reap()
+        _reap()
 
 
 def descendants(root: int) -> set[int]:
-    """Returns the ids of all processes below ``root`` that are still running."""
+    """Returns the ids of all processes below ``root``, those included that have ended but are not reaped."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and (parent := _parent_if_running(entry)) is not None:
+        if entry.isdigit() and (parent := _parent(entry)) is not None:
             children.setdefault(parent, []).append(int(entry))
     found: set[int] = set()
     front = [root]
@@ -91,14 +90,13 @@ def descendants(root: int) -> set[int]:
     return found
 
 
-def _parent_if_running(pid: str) -> int | None:
-    """Returns a process' parent; None if it is gone or has ended."""
+def _parent(pid: str) -> int | None:
+    """Returns the id of a process' parent; None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            state, parent = stat.read().rpartition(")")[2].split()[:2]
+            return int(stat.read().rpartition(")")[2].split()[1])
     except OSError:
         return None
-    return None if state in "ZX" else int(parent)
 
 
 def _wait_for(child: int) -> int:
