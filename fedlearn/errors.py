@@ -180,19 +180,20 @@ class TooFewClients(ProtocolError):
       missing: the ids of the clients that did not answer.
     """
 
-    def __init__(self, step: str, answered: int, needed: int, missing: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str = "",
+        answered: int = 0,
+        needed: int = 0,
+        missing: Iterable[str] = (),
+    ) -> None:
+        super().__init__(message)
         self.step = step
         self.answered = answered
         self.needed = needed
         self.missing = tuple(missing)
-        names = ", ".join(self.missing) or "none"
-        super().__init__(
-            f"{step}: {answered} clients answered, {needed} are needed (missing: {names});"
-            " the round is void and the model unchanged: wait longer for the missing or start with more clients"
-        )
-
-    def __reduce__(self) -> tuple[type[TooFewClients], tuple[str, int, int, tuple[str, ...]]]:
-        return type(self), (self.step, self.answered, self.needed, self.missing)
 
 
 class RunError(FedLearnError):

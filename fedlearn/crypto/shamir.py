@@ -72,7 +72,7 @@ def element_from_bytes(raw: bytes) -> int:
     element = int.from_bytes(raw, "big")
     if len(raw) != ELEMENT_BYTES or element >= PRIME:
         raise MalformedMessage(
-            f"{len(raw)} bytes are no element of the field; {ELEMENT_BYTES} below 2^256+297"
+            f"{len(raw)} bytes are no field element; {ELEMENT_BYTES} below 2^256+297 are"
         )
     return element
 
