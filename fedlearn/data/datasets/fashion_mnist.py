@@ -49,9 +49,9 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """Returns the array in a gzipped idx file of unsigned bytes (LeCun et al. 1998, file format)."""
     with gzip.open(path) as packed:
         content = packed.read()
-    if content[:3] != b"\x00\x00\x08" or len(content) < 4:
+    axes = content[3] if len(content) > 3 else 0
+    if content[:3] != b"\x00\x00\x08" or len(content) < 4 + 4 * axes:
         raise DataError(f"{path} is no idx file of unsigned bytes: it starts with {content[:4].hex()}")
-    axes = content[3]
     shape = np.frombuffer(content, dtype=">u4", count=axes, offset=4).tolist()
     values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * axes)
     if values.size != np.prod(shape):

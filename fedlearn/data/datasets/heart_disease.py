@@ -1,7 +1,7 @@
 """UCI heart disease of four hospitals, prepared as FLamby's Fed-Heart-Disease (du Terrail et al. 2022).
 
 486 training and 254 test records, 13 features, 2 classes. Traps that are part of it: one
-hospital's training targets are nearly all positive, one feature is constant there
+hospital's training targets are all positive, one feature is constant there
 (cholesterol, recorded as 0), and one test part has 16 records.
 """
 
