@@ -67,3 +67,23 @@ class Silent:
 
     def end(self) -> None:
         """Ignores the end."""
+
+
+class Labelled:
+    """Passes everything on under another label: a run inside a run.
+
+    Args:
+      progress: who is told.
+      label: what the run is called.
+    """
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self._label = label
+        self._progress = progress
+        self.client_done = progress.client_done
+        self.round_done = progress.round_done
+        self.end = progress.end
+
+    def begin(self, label: str, rounds: int) -> None:
+        """Begins under the other label."""
+        self._progress.begin(self._label, rounds)

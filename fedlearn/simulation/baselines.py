@@ -6,13 +6,34 @@ import numpy as np
 
 from fedlearn._types import Vector
 from fedlearn.experiment import Experiment
+from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.population import RecordSet
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.assessment import metrics_on, metrics_per_client, spread_of
-from fedlearn.runs.progress import Progress, RoundReport
-from fedlearn.runs.result import Baseline, Metrics
+from fedlearn.runs.execution import Execution
+from fedlearn.runs.progress import Labelled, Progress, RoundReport
+from fedlearn.runs.result import Baseline, Baselines, Metrics
+from fedlearn.runs.summary import absent
+from fedlearn.simulation.inprocess import in_one_process
 from fedlearn.training.batches import StepPlan, size_of
 from fedlearn.training.local import LocalTrainer, Workbench
+
+
+def compute_baselines(experiment: Experiment, progress: Progress) -> Baselines:
+    """Returns the comparisons that the experiment asks for; the others say why they are absent."""
+    computed: dict[str, Baseline] = {}
+    for name, compute in (
+        ("local", local_baseline),
+        ("unprotected", unprotected_baseline),
+        ("pooled", pooled_baseline),
+    ):
+        if not getattr(experiment.config.baselines, name):
+            computed[name] = absent(f"not asked for: baselines.{name} = true computes it")
+        elif experiment.population.test is None:
+            computed[name] = absent("there is no held-out test set")
+        else:
+            computed[name] = compute(experiment, progress)
+    return Baselines(**computed)
 
 
 def unprotected(experiment: Experiment) -> Experiment:
@@ -30,14 +51,30 @@ def unprotected(experiment: Experiment) -> Experiment:
     )
 
 
-def local_baseline(setup: RunSetup, progress: Progress) -> Baseline:
+def unprotected_baseline(experiment: Experiment, progress: Progress) -> Baseline:
+    """The same federation without any protection."""
+    plain = unprotected(experiment)
+    enrolment = Enrolment.of(plain.population.clients)
+    setup = RunSetup(experiment=plain, run="unprotected", roster=enrolment.roster)
+    transport = in_one_process(setup, enrolment)
+    execution = Execution(
+        setup, transport, directory=None, progress=Labelled(progress, "unprotected"), strict=True
+    )
+    course = execution.run(execution.begin())
+    model = plain.build_model()
+    model.load(course.state.params)
+    spread = spread_of(metrics_per_client(plain, model))
+    return Baseline(metrics=course.rounds[-1]["metrics"], spread=spread)
+
+
+def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
     """Each client alone: as many rounds on its own records, without protection.
 
     Returns:
       The mean over the clients' models on the common test set; the spread of each model on its own
       client's held-out records.
     """
-    experiment, bench = setup.experiment, setup.workbench()
+    bench = Workbench(experiment.build_model(), experiment.recipe)
     clients = experiment.population.clients
     progress.begin("local only", len(clients))
     on_common, on_own = [], {}
@@ -51,9 +88,9 @@ def local_baseline(setup: RunSetup, progress: Progress) -> Baseline:
     return Baseline(metrics=mean_of(on_common), spread=spread_of(on_own))
 
 
-def pooled_baseline(setup: RunSetup, progress: Progress) -> Baseline:
+def pooled_baseline(experiment: Experiment, progress: Progress) -> Baseline:
     """All records in one place, as many rounds, without protection: what federation gives up."""
-    experiment, bench = setup.experiment, setup.workbench()
+    bench = Workbench(experiment.build_model(), experiment.recipe)
     progress.begin("pooled", 1)
     bench.model.load(_alone(experiment, bench, "pooled", experiment.population.pooled()))
     metrics = metrics_on(experiment, bench.model, experiment.population.test)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
+from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.setup import RunSetup
 from fedlearn.rounds.transport import Lost, Message
+from fedlearn.simulation.faults import STEPS, Dropouts
 
 Vanishes = Callable[[Message], bool]
 
@@ -45,3 +48,12 @@ class InProcess:
                 yield Lost(client=request.client, reason="dropout")
             else:
                 yield self._clients[request.client].answer(request)
+
+
+def in_one_process(setup: RunSetup, enrolment: Enrolment) -> InProcess:
+    """Returns a transport to the clients of a run, which live in this process and share a workbench."""
+    config, bench = setup.experiment.config, setup.workbench()
+    clients = {name: setup.client(name, key=key, bench=bench) for name, key in enrolment.keys.items()}
+    masked = setup.secure is not None and setup.secure.mode == "masked"
+    steps = len(STEPS) if masked else 1
+    return InProcess(clients, vanishes=Dropouts(config.faults, seed=config.seed, steps=steps))

@@ -1,0 +1,1 @@
+"""Differential privacy: mechanisms, their events, the accountant, the ledger and the statement."""

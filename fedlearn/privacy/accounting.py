@@ -1,0 +1,316 @@
+"""From events to ε: composition by dp-accounting, cached, and its inverses.
+
+The reported ε is the pessimistic estimate of the privacy loss distribution (PLD; Koskela et al. 2020,
+Doroshenko et al. 2022) under add/remove neighbours; Gaussian releases without sampling compose in
+closed form (Balle & Wang 2018, Theorem 8). Rényi DP (Mironov et al. 2019) is the cross-check.
+
+>>> from fedlearn.privacy.events import SampledGaussianEvent
+>>> ten_rounds = SampledGaussianEvent(noise_multiplier=1.0, sample_rate=1 / 19, steps=190)
+>>> round(epsilon([ten_rounds], delta=1e-4), 2)
+4.12
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from fedlearn._validate import between, positive
+from fedlearn.errors import ConfigError, TargetUnreachable
+from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict, grouped
+from fedlearn.privacy.guarantee import format_epsilon
+
+ACCOUNTANT = f"PLD (dp-accounting {importlib.metadata.version('dp-accounting')}, pessimistic)"
+"""Name and version of the accountant, for guarantees and statements."""
+
+MIN_NOISE_MULTIPLIER = 0.1
+MAX_NOISE_MULTIPLIER = 1000.0
+MAX_STEPS = 1_000_000
+
+# Points of the discretised privacy loss per standard deviation of one step's loss: ε then exceeds
+# the exact value by less than 0.1 %, at 10 to 50 ms a composition.
+_POINTS_PER_DEVIATION = 100
+
+
+def epsilon(events: Iterable[SampledGaussianEvent], *, delta: float) -> float:
+    """Returns the smallest ε for which the composition of all events is shown to be (ε, δ)-DP.
+
+    Args:
+      events: everything that was released over the same data, in any order.
+      delta: in (0, 1).
+
+    Returns:
+      ε ≥ 0; 0 if nothing was released; infinite if a release had no noise, or if ``delta`` is below
+      what the discretised distribution can resolve (about 1e-14).
+    """
+    between(0.0, 1.0, delta=delta)
+    return _epsilon(grouped(events), delta)
+
+
+def epsilon_rdp(events: Iterable[SampledGaussianEvent], *, delta: float) -> float:
+    """Returns ε by Rényi composition: an upper bound of its own, 5 to 40 % above ``epsilon``."""
+    between(0.0, 1.0, delta=delta)
+    return _epsilon_rdp(grouped(events), delta)
+
+
+def calibrate_noise(
+    *,
+    epsilon: float,
+    delta: float,
+    sample_rate: float,
+    steps: int,
+    max_noise_multiplier: float = MAX_NOISE_MULTIPLIER,
+) -> float:
+    """Returns the smallest noise multiplier, rounded up to 4 significant digits, whose ε is at most ``epsilon``.
+
+    Never less than 0.1, below which noise protects nobody.
+
+    Raises:
+      TargetUnreachable: even ``max_noise_multiplier`` spends more; says what it would spend.
+
+    >>> calibrate_noise(epsilon=2.0, delta=1e-4, sample_rate=1 / 19, steps=95)
+    1.225
+    """
+    positive(epsilon=epsilon)
+
+    def spent(noise_multiplier: float) -> float:
+        return _spent(noise_multiplier, sample_rate, steps, delta)
+
+    if spent(max_noise_multiplier) > epsilon:
+        raise TargetUnreachable(
+            f"epsilon={epsilon:g} at delta={delta:g} is out of reach of {steps} steps at sample_rate="
+            f"{sample_rate:.4g}: noise_multiplier={max_noise_multiplier:g} still spends"
+            f" {format_epsilon(spent(max_noise_multiplier))}. Take fewer steps, a smaller batch or a larger epsilon"
+        )
+    return _smallest(lambda noise: spent(noise) <= epsilon, MIN_NOISE_MULTIPLIER, max_noise_multiplier)
+
+
+def calibrate_steps(*, epsilon: float, delta: float, sample_rate: float, noise_multiplier: float) -> int:
+    """Returns the greatest number of steps whose ε is at most ``epsilon``, up to a million.
+
+    Raises:
+      TargetUnreachable: one step spends more; says how much, and what noise would allow one.
+    """
+    positive(epsilon=epsilon)
+
+    def fits(steps: int) -> bool:
+        return _spent(noise_multiplier, sample_rate, steps, delta) <= epsilon
+
+    if not fits(1):
+        one = format_epsilon(_spent(noise_multiplier, sample_rate, 1, delta))
+        raise TargetUnreachable(
+            f"epsilon={epsilon:g} at delta={delta:g} allows no step: one at noise_multiplier={noise_multiplier:g},"
+            f" sample_rate={sample_rate:.4g} spends {one}. Raise noise_multiplier or epsilon"
+        )
+    if fits(MAX_STEPS):
+        return MAX_STEPS
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def calibrate_sample_rate(*, epsilon: float, delta: float, noise_multiplier: float, steps: int) -> float:
+    """Returns the greatest sample rate, rounded down to 4 significant digits, whose ε is at most ``epsilon``.
+
+    Raises:
+      TargetUnreachable: no rate from 1e-6 upwards fits; says what that one would spend.
+    """
+    positive(epsilon=epsilon)
+    lowest = 1e-6
+
+    def fits(rate: float) -> bool:
+        return _spent(noise_multiplier, rate, steps, delta) <= epsilon
+
+    if not fits(lowest):
+        least = format_epsilon(_spent(noise_multiplier, lowest, steps, delta))
+        raise TargetUnreachable(
+            f"epsilon={epsilon:g} at delta={delta:g} is out of reach of {steps} steps at noise_multiplier="
+            f"{noise_multiplier:g}: sample_rate={lowest:g} still spends {least}. Raise noise_multiplier"
+        )
+    if fits(1.0):
+        return 1.0
+    above = _smallest(lambda rate: not fits(rate), lowest, 1.0)
+    return _grid_value(_grid_index(above) - 1)
+
+
+class Account:
+    """What one client has spent on one data set: the events that were executed, and their ε.
+
+    Equal histories share one cached ε, so asking every client after every round costs one
+    composition per distinct (noise multiplier, sample rate, steps).
+
+    >>> account = Account()
+    >>> account.charge(SampledGaussianEvent(noise_multiplier=1.0, sample_rate=1 / 19, steps=19))
+    >>> account.charge(SampledGaussianEvent(noise_multiplier=1.0, sample_rate=1 / 19, steps=171))
+    >>> round(account.epsilon(delta=1e-4), 2), account.steps
+    (4.12, 190)
+    """
+
+    def __init__(self, events: Iterable[SampledGaussianEvent] = ()) -> None:
+        self._events = grouped(events)
+
+    @property
+    def events(self) -> tuple[SampledGaussianEvent, ...]:
+        """What was charged so far, grouped and sorted."""
+        return self._events
+
+    @property
+    def steps(self) -> int:
+        """How many releases were charged so far."""
+        return sum(event.steps for event in self._events)
+
+    def charge(self, event: SampledGaussianEvent) -> None:
+        """Records an event that was executed."""
+        self._events = grouped((*self._events, event))
+
+    def epsilon(self, *, delta: float) -> float:
+        """Returns the ε of everything charged so far."""
+        return epsilon(self._events, delta=delta)
+
+    def projected_epsilon(self, event: SampledGaussianEvent, *, delta: float) -> float:
+        """Returns the ε as it would be after ``event``, without charging it."""
+        return epsilon((*self._events, event), delta=delta)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the account as JSON-able values; ``from_dict`` reads it back."""
+        return {"schema": 1, "events": [event.to_dict() for event in self._events]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Account:
+        """Returns the account that ``to_dict`` wrote.
+
+        Raises:
+          ConfigError: another schema, or events that cannot be read.
+        """
+        if values.get("schema") != 1 or not isinstance(values.get("events"), list):
+            raise ConfigError(f"account schema {values.get('schema')!r} is not known; known: 1")
+        return cls(event_from_dict(event) for event in values["events"])
+
+
+def _spent(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
+    event = SampledGaussianEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=steps)
+    return epsilon([event], delta=delta)
+
+
+@lru_cache(maxsize=65536)
+def _epsilon(events: tuple[SampledGaussianEvent, ...], delta: float) -> float:
+    if any(event.noise_multiplier == 0 for event in events):
+        return math.inf
+    whole = _gaussian_deviation(events)
+    sampled = [event for event in events if event.sample_rate < 1]
+    if not sampled:
+        return _epsilon_gaussian(whole, delta)
+    interval = _interval(sampled, whole)
+    total = _composed(sampled[0], interval)
+    for event in sampled[1:]:
+        total = total.compose(_composed(event, interval))
+    if math.isfinite(whole):
+        total = total.compose(_one_step(whole, 1.0, interval))
+    return float(total.get_epsilon_for_delta(delta))
+
+
+def _gaussian_deviation(events: Iterable[SampledGaussianEvent]) -> float:
+    """Returns the stddev of the one Gaussian release that all unsampled ones compose to."""
+    precision = sum(event.steps / event.noise_multiplier**2 for event in events if event.sample_rate == 1)
+    return math.inf if precision == 0 else precision**-0.5
+
+
+def _epsilon_gaussian(noise_multiplier: float, delta: float) -> float:
+    from dp_accounting import get_epsilon_gaussian
+
+    return 0.0 if math.isinf(noise_multiplier) else float(get_epsilon_gaussian(noise_multiplier, delta))
+
+
+def _interval(sampled: list[SampledGaussianEvent], whole: float) -> float:
+    """Returns the grid of the privacy loss: a hundredth of its root mean square over the steps."""
+    steps = sum(event.steps for event in sampled)
+    square = sum(event.steps * _loss_deviation(event) ** 2 for event in sampled) + (1 / whole) ** 2
+    return math.sqrt(square / steps) / _POINTS_PER_DEVIATION
+
+
+def _loss_deviation(event: SampledGaussianEvent) -> float:
+    """Returns about the standard deviation of one step's privacy loss: q √(e^(1/σ²) − 1), at most 1/σ."""
+    inverse = 1 / event.noise_multiplier
+    chi = math.sqrt(math.expm1(min(inverse**2, 700.0)))
+    return min(event.sample_rate * chi, inverse)
+
+
+@lru_cache(maxsize=256)
+def _one_step(noise_multiplier: float, sample_rate: float, interval: float) -> Any:
+    from dp_accounting.pld import privacy_loss_distribution
+
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        noise_multiplier,
+        pessimistic_estimate=True,
+        value_discretization_interval=interval,
+        sampling_prob=sample_rate,
+    )
+
+
+def _composed(event: SampledGaussianEvent, interval: float) -> Any:
+    return _one_step(event.noise_multiplier, event.sample_rate, interval).self_compose(event.steps)
+
+
+@lru_cache(maxsize=4096)
+def _epsilon_rdp(events: tuple[SampledGaussianEvent, ...], delta: float) -> float:
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+    from dp_accounting.rdp import RdpAccountant
+
+    if not events:
+        return 0.0
+    accountant = RdpAccountant()
+    with _quiet_about_dropped_orders():
+        for event in events:
+            gaussian = GaussianDpEvent(event.noise_multiplier)
+            step = PoissonSampledDpEvent(event.sample_rate, gaussian) if event.sample_rate < 1 else gaussian
+            accountant.compose(SelfComposedDpEvent(step, event.steps))
+        return float(accountant.get_epsilon(delta))
+
+
+@contextmanager
+def _quiet_about_dropped_orders() -> Iterator[None]:
+    """Hides the warning that an order did not converge: it is left out, and the bound stays one."""
+    logger = logging.getLogger("absl")
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "Excluding this order" not in record.getMessage()
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+# The four-digit grid: 1.000, 1.001, …, 9.999, 10.00, … numbered by integers, so that a bisection
+# ends on a value that prints exactly.
+def _grid_value(index: int) -> float:
+    exponent, digits = divmod(index, 9000)
+    return float(f"{digits + 1000}e{exponent - 3}")
+
+
+def _grid_index(value: float) -> int:
+    """Returns the index of the smallest grid value that is at least ``value``."""
+    exponent = math.floor(math.log10(value))
+    index = exponent * 9000 + round(value * 10.0 ** (3 - exponent)) - 1000
+    return index if _grid_value(index) >= value else index + 1
+
+
+def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Returns the smallest grid value in [low, high] for which the monotone ``holds`` is true."""
+    first, last = _grid_index(low), _grid_index(high)
+    if holds(_grid_value(first)):
+        return _grid_value(first)
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (first, middle) if holds(_grid_value(middle)) else (middle, last)
+    return _grid_value(last)

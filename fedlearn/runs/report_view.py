@@ -1,0 +1,258 @@
+"""What the report says: a result and its rounds, arranged for a reader."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedlearn.runs.result import Baseline, Metrics, PrivacyEntry, Result
+
+Rounds = list[dict[str, Any]]
+"""The lines of ``rounds.jsonl``."""
+
+_ERRORS = re.compile(r"(^|[^a-z])(loss|error|mse|mae|rmse|brier)([^a-z]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """One row of the comparison.
+
+    Attributes:
+      label: what was trained.
+      note: how, in a few words.
+      metrics: on the common test set; None if there are none.
+      spread: least and greatest over clients, by metric.
+      reason: why there are no metrics.
+      own: whether it is the run that the report is about.
+    """
+
+    label: str
+    note: str
+    metrics: Metrics | None
+    spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reason: str | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientRow:
+    """One client of the per-client table.
+
+    Attributes:
+      name: client id.
+      metrics: the final model's, on the client's own held-out records.
+      guarantee: what its records were given; None without DP.
+      dropped: number of rounds in which it was lost.
+    """
+
+    name: str
+    metrics: Metrics
+    guarantee: PrivacyEntry | None
+    dropped: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropouts:
+    """The rounds in which one client was lost, by reason."""
+
+    client: str
+    rounds_by_reason: dict[str, list[int]]
+
+    @property
+    def count(self) -> int:
+        """Number of rounds in which the client was lost."""
+        return sum(len(rounds) for rounds in self.rounds_by_reason.values())
+
+
+def defined(value: float | None) -> bool:
+    """Returns whether a metric has a finite value."""
+    return value is not None and math.isfinite(value)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Returns whether a metric counts errors, judged by its name.
+
+    >>> lower_is_better("loss"), lower_is_better("closeness"), lower_is_better("package.module:mean_mse")
+    (True, False, True)
+    """
+    return _ERRORS.search(metric.replace("_", " ")) is not None
+
+
+def metric_names(result: Result) -> list[str]:
+    """Returns every metric of the result, the experiment's first one first."""
+    baselines = result.baselines
+    tables: list[Mapping[str, object]] = [result.final, result.spread, *result.per_client.values()]
+    for baseline in (baselines.local, baselines.unprotected, baselines.pooled):
+        tables += [baseline.metrics or {}, baseline.spread]
+    return list(dict.fromkeys(name for table in tables for name in table))
+
+
+def is_protected(result: Result) -> bool:
+    """Returns whether the run had differential privacy or secure aggregation."""
+    return bool(result.privacy) or result.secure_aggregation.mode == "masked"
+
+
+def standings(result: Result) -> list[Standing]:
+    """Returns the comparison: alone, together without and with protection, and pooled."""
+    baselines = result.baselines
+    alone = _standing("Local only", "each client trains alone on its own records", baselines.local)
+    pooled = _standing("Pooled", "all records in one place, no protection", baselines.pooled)
+    open_ = "Federated without protection"
+    own = Standing(
+        label="Federated with protection" if is_protected(result) else open_,
+        note=f"this run: {_protections(result)}",
+        metrics=result.final or None,
+        spread=result.spread,
+        reason=None if result.final else "the model was not evaluated",
+        own=True,
+    )
+    if is_protected(result):
+        unprotected = _standing(open_, "the same federation, everything in the clear", baselines.unprotected)
+        return [alone, unprotected, own, pooled]
+    reason = "this run had no differential privacy and no secure aggregation"
+    shielded = Standing(label="Federated with protection", note="", metrics=None, reason=reason)
+    return [alone, own, shielded, pooled]
+
+
+def _standing(label: str, note: str, baseline: Baseline) -> Standing:
+    reason = None if baseline.metrics else baseline.reason or "not computed"
+    return Standing(
+        label=label, note=note, metrics=baseline.metrics or None, spread=baseline.spread, reason=reason
+    )
+
+
+def _protections(result: Result) -> str:
+    parts = ["differential privacy"] if result.privacy else []
+    if result.secure_aggregation.mode == "masked":
+        parts.append("secure aggregation")
+    return " and ".join(parts) or "everything in the clear"
+
+
+def overall(result: Result) -> list[PrivacyEntry]:
+    """Returns the run's guarantees as a whole; the weakest client's if none is called overall."""
+    entries = [entry for entry in result.privacy if entry.client == "overall"]
+    if entries or not result.privacy:
+        return entries
+    return [max(result.privacy, key=lambda entry: entry.epsilon)]
+
+
+def found_of_100(entry: PrivacyEntry, *, false_alarms: float) -> float:
+    """Returns how many of 100 members any membership test finds at most.
+
+    The bound min(1, e^ε · FPR + δ) of Kairouz et al. (2015, Theorem 2.1), times 100.
+
+    Args:
+      entry: the guarantee.
+      false_alarms: share of non-members that the test takes for members, in (0, 1].
+    """
+    if entry.epsilon >= -math.log(false_alarms):
+        return 100.0
+    return 100.0 * min(1.0, math.exp(entry.epsilon) * false_alarms + entry.delta)
+
+
+def client_rows(result: Result, rounds: Rounds) -> list[ClientRow]:
+    """Returns the clients, the one that the headline metric serves worst first, undefined ones last."""
+    guarantees = {entry.client: entry for entry in result.privacy if entry.client != "overall"}
+    lost = {entry.client: entry.count for entry in dropouts(rounds)}
+    names = dict.fromkeys([*result.per_client, *guarantees, *lost])
+    rows = [
+        ClientRow(
+            name=name,
+            metrics=result.per_client.get(name, {}),
+            guarantee=guarantees.get(name),
+            dropped=lost.get(name, 0),
+        )
+        for name in names
+    ]
+    metric = next(iter(metric_names(result)), "")
+    return sorted(rows, key=lambda row: _service(row.metrics.get(metric), metric))
+
+
+def _service(value: float | None, metric: str) -> tuple[bool, float]:
+    if value is None or not math.isfinite(value):
+        return True, 0.0
+    return False, -value if lower_is_better(metric) else value
+
+
+def failed_rounds(rounds: Rounds) -> list[tuple[int, str]]:
+    """Returns the rounds that gave no aggregate, each with its reason."""
+    return [(entry["round"], str(entry["failure"])) for entry in rounds if entry.get("failure") is not None]
+
+
+def dropouts(rounds: Rounds) -> list[Dropouts]:
+    """Returns the clients that were lost, the one lost most often first."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for entry in rounds:
+        for client, reason in (entry.get("dropped") or {}).items():
+            found.setdefault(client, {}).setdefault(str(reason), []).append(entry["round"])
+    rows = [Dropouts(client=client, rounds_by_reason=reasons) for client, reasons in found.items()]
+    return sorted(rows, key=lambda row: -row.count)
+
+
+def cohort_size(result: Result, rounds: Rounds) -> int | None:
+    """Returns the number of clients, as far as the result tells."""
+    largest = max(
+        (entry.get("survivors", 0) + len(entry.get("dropped") or {}) for entry in rounds), default=0
+    )
+    return max(result.secure_aggregation.clients or 0, len(result.per_client), largest) or None
+
+
+def unit_scale(values: Iterable[float | None]) -> bool:
+    """Returns whether values can be shown on a scale from 0 to 1."""
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return bool(finite) and all(0.0 <= value <= 1.0 for value in finite)
+
+
+def not_covered(result: Result) -> list[str]:
+    """Returns what no number of the report protects, as full sentences."""
+    return [*_privacy_gaps(result), *_aggregation_gaps(result), *_general_gaps(result)]
+
+
+def _privacy_gaps(result: Result) -> list[str]:
+    if not result.privacy:
+        return [
+            "The records behind the model: without differential privacy, whoever receives the model, or the sums "
+            "on the way to it, may learn about single records."
+        ]
+    gaps = []
+    if result.manifest.reproducible_noise:
+        gaps.append(
+            "Anything, strictly speaking: the noise was reproducible, so whoever knows the seed can subtract it. "
+            "The ε above is what the same run would cost with secret noise."
+        )
+    if any(entry.unit == "record" for entry in result.privacy):
+        gaps.append(
+            "What is true of many records of one client at once: the guarantee is for one record at a time."
+        )
+    gaps.append("A person with records at two clients: what each client spends adds up for that person.")
+    return gaps
+
+
+def _aggregation_gaps(result: Result) -> list[str]:
+    secure = result.secure_aggregation
+    if secure.mode == "masked":
+        colluders = "the agreed number of" if secure.colluders is None else str(secure.colluders)
+        return [
+            f"Collusion beyond what was agreed: if more than {colluders} clients work together with the server, "
+            "the masks no longer hide the update of another client.",
+            "A client that sends a wrong update on purpose: the server cannot look at it, as it sees the sum.",
+            "Who took part in which round, and when: the server knows.",
+        ]
+    if secure.mode == "ideal":
+        return ["Single updates in this run: it computed the sum of a secure aggregation without its masks."]
+    return ["Single updates: secure aggregation was off, so the server saw each one as its client sent it."]
+
+
+def _general_gaps(result: Result) -> list[str]:
+    gaps = []
+    if result.final or result.per_client:
+        gaps.append(
+            "The metrics on this page: they were computed on held-out records and are shown without noise."
+        )
+    gaps.append(
+        "The choice of this configuration, and other runs on the same records: each spends a budget of its own."
+    )
+    return gaps
