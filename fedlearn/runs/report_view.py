@@ -214,14 +214,14 @@ def not_covered(result: Result) -> list[str]:
 def _privacy_gaps(result: Result) -> list[str]:
     if not result.privacy:
         return [
-            "The records behind the model: without differential privacy, whoever receives the model, or the sums "
-            "on the way to it, may learn about single records."
+            "The records behind the model: without differential privacy, whoever receives the model, "
+            "or the sums on the way to it, may learn about single records."
         ]
     gaps = []
     if result.manifest.reproducible_noise:
         gaps.append(
-            "Anything, strictly speaking: the noise was reproducible, so whoever knows the seed can subtract it. "
-            "The ε above is what the same run would cost with secret noise."
+            "Anything, strictly speaking: the noise was reproducible, so whoever knows the seed can "
+            "subtract it. The ε above is what the same run would cost with secret noise."
         )
     if any(entry.unit == "record" for entry in result.privacy):
         gaps.append(
@@ -236,9 +236,9 @@ def _aggregation_gaps(result: Result) -> list[str]:
     if secure.mode == "masked":
         colluders = "the agreed number of" if secure.colluders is None else str(secure.colluders)
         return [
-            f"Collusion beyond what was agreed: if more than {colluders} clients work together with the server, "
-            "the masks no longer hide the update of another client.",
-            "A client that sends a wrong update on purpose: the server cannot look at it, as it sees the sum.",
+            f"Collusion beyond what was agreed: if more than {colluders} clients work together with the "
+            "server, the masks may no longer hide another client’s update.",
+            "A client that sends a wrong update on purpose: the server sees the sum and cannot look at it.",
             "Who took part in which round, and when: the server knows.",
         ]
     if secure.mode == "ideal":
@@ -253,6 +253,6 @@ def _general_gaps(result: Result) -> list[str]:
             "The metrics on this page: they were computed on held-out records and are shown without noise."
         )
     gaps.append(
-        "The choice of this configuration, and other runs on the same records: each spends a budget of its own."
+        "The choice of this configuration, and other runs on the same records: each spends its own ε."
     )
     return gaps
