@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
 from fedlearn._types import Vector
 from fedlearn.aggregators.accumulator import Aggregator
 from fedlearn.aggregators.krum import Krum, scores
 from fedlearn.aggregators.median import Median
 from fedlearn.aggregators.trimmed_mean import TrimmedMean
 from fedlearn.errors import ConfigError, TooFewClients
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 
 def _aggregate(aggregator: Aggregator, updates: np.ndarray) -> Vector:

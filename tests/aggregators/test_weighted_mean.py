@@ -6,11 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fedlearn._types import Vector
 from fedlearn.aggregators.weighted_mean import WeightedMean, WeightedSum
 from fedlearn.errors import ProtocolError, TooFewClients
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ENTRIES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3)
 COHORTS = st.lists(st.tuples(ENTRIES, st.integers(1, 1000)), min_size=1, max_size=8)

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fedlearn.algorithms.fedadagrad import FedAdagrad
 from fedlearn.algorithms.fedadam import FedAdam
 from fedlearn.algorithms.fedyogi import FedYogi
 from fedlearn.algorithms.state import Algorithm
 from fedlearn.errors import ConfigError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 ETA, BETA1, BETA2, TAU = 0.1, 0.9, 0.99, 1e-3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fedlearn.algorithms.fedavg import FedAvg
 from fedlearn.algorithms.fedavgm import FedAvgM
 from fedlearn.algorithms.fedprox import FedProx

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+
 from fedlearn._types import Vector
 from fedlearn.aggregators import AGGREGATORS
 from fedlearn.aggregators.accumulator import Aggregator

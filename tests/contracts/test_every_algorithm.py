@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
+
 from fedlearn._types import Vector
 from fedlearn.algorithms import ALGORITHMS
 from fedlearn.algorithms.state import Algorithm, State

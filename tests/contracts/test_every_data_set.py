@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+
 from fedlearn.data import DATASETS
 from fedlearn.data.records import DataSet
 from fedlearn.errors import DataError

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from fedlearn.errors import ModelError
-from fedlearn.models import MODELS
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fedlearn.errors import ModelError
+from fedlearn.models import MODELS
 
 SHAPES = [(30,), (12,), (1, 8, 8), (3, 16, 16), (1, 28, 28)]
 CLASSES = 3

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from fedlearn.data import PARTITIONERS
 from fedlearn.data.partition import client_names, partition
 from fedlearn.data.records import Records
 from fedlearn.errors import DataError
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 Parts = list[NDArray[np.int64]]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from fedlearn.aggregators import AGGREGATORS
 from fedlearn.algorithms import ALGORITHMS
 from fedlearn.data import DATASETS, PARTITIONERS

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fedlearn.aggregators import AGGREGATORS
 from fedlearn.algorithms import ALGORITHMS
 from fedlearn.data import DATASETS, PARTITIONERS

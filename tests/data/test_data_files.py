@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+
 from fedlearn.data.datasets import heart_disease
 from fedlearn.data.files import fetch_zip, locate, unpack, verify
 from fedlearn.errors import DataError

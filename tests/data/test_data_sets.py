@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fedlearn.data.datasets.adult import adult
 from fedlearn.data.datasets.breast_cancer import breast_cancer
 from fedlearn.data.datasets.digits import digits

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
 from fedlearn.data.partition import client_names, partition
 from fedlearn.data.partitions.by_owner import by_owner
 from fedlearn.data.partitions.dirichlet import _draw, dirichlet
@@ -12,10 +17,6 @@ from fedlearn.data.partitions.quantity_skew import quantity_skew
 from fedlearn.data.partitions.shards import shards
 from fedlearn.data.records import Records
 from fedlearn.errors import ConfigError, DataError
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from scipy import stats
 
 
 def _rng(seed: int = 0) -> np.random.Generator:

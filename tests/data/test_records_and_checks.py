@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fedlearn.data.checks import check_finite, check_records, check_targets
 from fedlearn.data.records import DataSet, Records
 from fedlearn.errors import DataError

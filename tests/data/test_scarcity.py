@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedlearn.data.scarcity import few_labels, few_records, missing_features
-from fedlearn.errors import ConfigError, DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fedlearn.data.scarcity import few_labels, few_records, missing_features
+from fedlearn.errors import ConfigError, DataError
 
 PARTS = {"a": np.arange(0, 30), "b": np.arange(30, 41)}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedlearn.data.standardise import Standardisation, constants
-from fedlearn.data.statistics import Sums, compose, largest_contribution
-from fedlearn.errors import ConfigError, DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from fedlearn.data.standardise import Standardisation, constants
+from fedlearn.data.statistics import Sums, compose, largest_contribution
+from fedlearn.errors import ConfigError, DataError
 
 CUTS = st.lists(st.integers(0, 30), max_size=4)
 

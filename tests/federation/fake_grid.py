@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import uuid4
 
-from fedlearn.federation.records import decode_errand, encode_reply
-from fedlearn.rounds.transport import Lost, Message
 from flwr.app import Error, RecordDict
 from flwr.app import Message as FlowerMessage
 from flwr.supercore.task_identity import TaskIdentity
+
+from fedlearn.federation.records import decode_errand, encode_reply
+from fedlearn.rounds.transport import Lost, Message
 
 Client = Callable[[FlowerMessage], list[FlowerMessage]]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from fedlearn.federation.vectors import DTYPES
-from fedlearn.rounds.transport import Message
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+
+from fedlearn.federation.vectors import DTYPES
+from fedlearn.rounds.transport import Message
 
 clients = st.text(min_size=1, max_size=32)
 

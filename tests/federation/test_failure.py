@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fedlearn import errors
 from fedlearn.errors import ConfigError, FedLearnError, RunError
 from fedlearn.federation import failure

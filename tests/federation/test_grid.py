@@ -10,11 +10,12 @@ import fake_grid
 import numpy as np
 import pytest
 from fake_grid import Clock, FakeGrid
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fedlearn.errors import ConfigError, RunError
 from fedlearn.federation.grid import GridTransport
 from fedlearn.rounds.transport import Lost, Message
-from hypothesis import given
-from hypothesis import strategies as st
 
 NAMES = tuple(f"client-{index}" for index in range(5))
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from message_strategies import assert_same
+
 from fedlearn.errors import MalformedMessage, RunError
 from fedlearn.federation import assignment
 from fedlearn.federation.assignment import Assignment
 from fedlearn.federation.pool import HostPool
 from fedlearn.federation.relay import relay
 from fedlearn.rounds.transport import Lost, Message
-from message_strategies import assert_same
 
 SETTLE = "echo_residents:settle"
 

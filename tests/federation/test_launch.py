@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fedlearn.errors import BudgetExhausted, ConfigError, RunDirectoryError, RunError, RunInterrupted
 from fedlearn.experiment import Experiment
 from fedlearn.federation import launch

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fedlearn.federation.leash import descendants
 
 LEASH = [sys.executable, "-m", "fedlearn.federation.leash", "--grace", "1"]

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 from fedlearn.errors import ConfigError
 from fedlearn.federation import bundle, client_app, server_app
 from fedlearn.federation.server_app import read_order

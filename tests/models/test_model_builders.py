@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from fedlearn.errors import ModelError
 from fedlearn.models.autoencoder import autoencoder
 from fedlearn.models.classifier import Classifier
@@ -15,7 +17,6 @@ from fedlearn.models.lstm import LSTMLayer, lstm
 from fedlearn.models.mlp import mlp
 from fedlearn.models.resnet_gn import resnet_gn
 from fedlearn.models.transformer import SelfAttention, transformer
-from torch import nn
 
 
 def _size(model: nn.Module) -> int:

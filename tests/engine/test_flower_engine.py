@@ -1,0 +1,143 @@
+"""Real simulations on Flower and Ray: the same model as in one process, and nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from fedlearn.errors import ConfigError
+from fedlearn.experiment import Experiment
+from fedlearn.federation.launch import run_flower
+from fedlearn.runs.progress import RoundReport, Silent
+from fedlearn.runs.result import Result
+from fedlearn.simulation import simulate
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+
+PLAIN = """
+name = "plain"
+rounds = 3
+seed = 7
+[data]
+dataset = "breast-cancer"
+partition = { kind = "quantity-skew", clients = 5 }
+[model]
+name = "logistic"
+[training]
+learning_rate = 0.5
+local_steps = 2
+"""
+MASKED = PLAIN.replace("plain", "masked") + '[secure_aggregation]\nenabled = true\nmode = "masked"\n'
+
+# Float32 sums in order of arrival: a few units in the last place of parameters of order one.
+ABSOLUTE = 1e-5
+
+
+class Rounds(Silent):
+    def __init__(self) -> None:
+        self.reports: list[RoundReport] = []
+
+    def round_done(self, report: RoundReport) -> None:
+        self.reports.append(report)
+
+
+def left_running() -> list[str]:
+    """Returns the command lines of Flower's, Ray's and our own processes."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if any(
+                word in command
+                for word in ("flower-super", "flwr", "raylet", "gcs_server", "ray::", "federation.host")
+            ):
+                found.append(command)
+    return found
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    left, right = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert left.keys() == right.keys()
+    for name, values in left.items():
+        np.testing.assert_allclose(values, right[name], rtol=0, atol=ABSOLUTE)
+
+
+@pytest.mark.parametrize("text", [PLAIN, MASKED], ids=["plain", "masked"])
+def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
+    before = left_running()
+    experiment = Experiment.from_toml_text(text)
+    rounds = Rounds()
+    run_flower(experiment, tmp_path / "flower", progress=rounds)
+    simulate(experiment, out=tmp_path / "inprocess")
+    assert_same_model(tmp_path / "flower", tmp_path / "inprocess")
+    result = Result.load(tmp_path / "flower")
+    assert (result.engine, result.rounds) == ("flower", 3)
+    assert [(report.round, report.survivors, report.failure) for report in rounds.reports] == [
+        (1, 5, None),
+        (2, 5, None),
+        (3, 5, None),
+    ]
+    assert left_running() == before
+
+
+def test_an_error_of_a_run_arrives_as_what_it_was(tmp_path: Path) -> None:
+    before = left_running()
+    text = PLAIN + "[faults]\ndropout = 0.5\n"
+    with pytest.raises(ConfigError, match=r"faults\.dropout=0\.5 .* in-process engine only"):
+        run_flower(Experiment.from_toml_text(text), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "failure.json").read_text())["exit_code"] == 2
+    assert left_running() == before
+
+
+def test_a_killed_launcher_leaves_nothing_running_and_the_run_resumes(tmp_path: Path) -> None:
+    before = left_running()
+    long = PLAIN.replace("rounds = 3", "rounds = 400")
+    script = (
+        "import sys; from pathlib import Path; from fedlearn.experiment import Experiment;"
+        "from fedlearn.federation.launch import run_flower; from fedlearn.runs.progress import Silent\n"
+        "class Told(Silent):\n"
+        "    def round_done(self, report): print(report.round, flush=True)\n"
+        "run_flower(Experiment.from_toml_text(sys.argv[1]), Path(sys.argv[2]), progress=Told())"
+    )
+    command = [sys.executable, "-c", script, long, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline().strip() == "1"
+        leash = _only_child(launcher.pid)
+        gone = os.pidfd_open(leash)
+        launcher.send_signal(signal.SIGKILL)
+    _await(gone)
+    assert left_running() == before
+    kept = len((tmp_path / "run" / "rounds.jsonl").read_text().splitlines())
+    assert 0 < kept < 400
+    rounds = Rounds()
+    run_flower(Experiment.from_toml_text(long), tmp_path / "run", resume=True, progress=rounds)
+    assert [report.round for report in rounds.reports] == list(range(kept + 1, 401))
+    assert Result.load(tmp_path / "run").rounds == 400
+
+
+def _only_child(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def _await(process: int) -> None:
+    import select
+
+    try:
+        assert select.select([process], [], [], 60)[0], "the leash did not end"
+    finally:
+        os.close(process)
