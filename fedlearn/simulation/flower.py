@@ -1,0 +1,32 @@
+"""The same experiment with Flower carrying the messages, and the same result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedlearn.experiment import Experiment
+from fedlearn.federation.launch import run_flower
+from fedlearn.runs.directory import RunDirectory
+from fedlearn.runs.finish import amend
+from fedlearn.runs.progress import Progress, Silent
+from fedlearn.runs.result import Result
+from fedlearn.simulation.baselines import compute_baselines
+
+
+def simulate_flower(
+    experiment: Experiment, *, out: Path, resume: bool = False, progress: Progress | None = None
+) -> Result:
+    """Runs an experiment in Flower's simulation on Ray and returns its result.
+
+    Args:
+      experiment: what to run; own parts by import path, as objects cannot travel.
+      out: the run directory.
+      resume: go on from the checkpoint in ``out``.
+      progress: watches; by default nobody does.
+
+    Raises:
+      FedLearnError: what the run raised, or RunError if Flower ended without a result.
+    """
+    progress = progress or Silent()
+    run_flower(experiment, out, resume=resume, progress=progress)
+    return amend(RunDirectory(out), Result.load(out), compute_baselines(experiment, progress))
