@@ -21,7 +21,8 @@ INK = "#a00000"
 GRID = "#a000ff"
 FAILED = "#a000fe"
 SERIES = ("#a00001", "#a00002", "#a00003", "#a00004", "#a00005", "#a00006")
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.6)), (0, (6, 2, 1, 2)), (0, (3, 1)), (0, (8, 3)))
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1, 1.6), (6, 2, 1, 2), (3, 1), (8, 3))
+"""Dash patterns in line widths, so that lines differ without colour; the first is solid."""
 _CSS = {
     INK: "currentColor",
     GRID: "var(--line)",
@@ -60,6 +61,17 @@ class Level:
     label: str
     value: float
     style: int
+
+
+def css_colour(style: int) -> str:
+    """Returns the colour of a style as a CSS value; the page defines ``--series-1`` to ``--series-6``."""
+    return _CSS[SERIES[style % len(SERIES)]]
+
+
+def css_dashes(style: int, *, width: float) -> str:
+    """Returns the dash pattern of a style as a ``stroke-dasharray`` for a stroke of this width."""
+    pattern = DASHES[style % len(DASHES)]
+    return " ".join(f"{part * width:g}" for part in pattern) or "none"
 
 
 def draw_lines(
@@ -114,7 +126,8 @@ def _draw(
 
 
 def _style(number: int) -> dict[str, Any]:
-    return {"color": SERIES[number % len(SERIES)], "linestyle": DASHES[number % len(DASHES)]}
+    pattern = DASHES[number % len(DASHES)]
+    return {"color": SERIES[number % len(SERIES)], "linestyle": (0, pattern) if pattern else "solid"}
 
 
 def _dress(axes: Any, *, from_zero: bool) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeGuard
 
+from fedlearn.runs.progress import RoundReport
 from fedlearn.runs.result import Baseline, Metrics, PrivacyEntry, Result
 
-Rounds = list[dict[str, Any]]
-"""The lines of ``rounds.jsonl``."""
+Rounds = Sequence[RoundReport]
+"""Every round of the run, in order."""
+
+_FIELDS = frozenset(part.name for part in fields(RoundReport))
 
 _ERRORS = re.compile(r"(^|[^a-z])(loss|error|mse|mae|rmse|brier)([^a-z]|$)", re.IGNORECASE)
 
@@ -67,8 +70,13 @@ class Dropouts:
         return sum(len(rounds) for rounds in self.rounds_by_reason.values())
 
 
-def defined(value: float | None) -> bool:
-    """Returns whether a metric has a finite value."""
+def rounds_of(lines: Iterable[Mapping[str, Any]]) -> list[RoundReport]:
+    """Returns the rounds that the lines of ``rounds.jsonl`` tell of; unknown keys are passed over."""
+    return [RoundReport(**{key: line[key] for key in line if key in _FIELDS}) for line in lines]
+
+
+def defined(value: float | None) -> TypeGuard[float]:
+    """Returns whether there is a finite value."""
     return value is not None and math.isfinite(value)
 
 
@@ -172,38 +180,45 @@ def client_rows(result: Result, rounds: Rounds) -> list[ClientRow]:
 
 
 def _service(value: float | None, metric: str) -> tuple[bool, float]:
-    if value is None or not math.isfinite(value):
+    if not defined(value):
         return True, 0.0
     return False, -value if lower_is_better(metric) else value
 
 
 def failed_rounds(rounds: Rounds) -> list[tuple[int, str]]:
     """Returns the rounds that gave no aggregate, each with its reason."""
-    return [(entry["round"], str(entry["failure"])) for entry in rounds if entry.get("failure") is not None]
+    return [(entry.round, entry.failure) for entry in rounds if entry.failure is not None]
 
 
 def dropouts(rounds: Rounds) -> list[Dropouts]:
     """Returns the clients that were lost, the one lost most often first."""
     found: dict[str, dict[str, list[int]]] = {}
     for entry in rounds:
-        for client, reason in (entry.get("dropped") or {}).items():
-            found.setdefault(client, {}).setdefault(str(reason), []).append(entry["round"])
+        for client, reason in entry.dropped.items():
+            found.setdefault(client, {}).setdefault(reason, []).append(entry.round)
     rows = [Dropouts(client=client, rounds_by_reason=reasons) for client, reasons in found.items()]
     return sorted(rows, key=lambda row: -row.count)
 
 
-def cohort_size(result: Result, rounds: Rounds) -> int | None:
+def client_count(result: Result, rounds: Rounds) -> int | None:
     """Returns the number of clients, as far as the result tells."""
-    largest = max(
-        (entry.get("survivors", 0) + len(entry.get("dropped") or {}) for entry in rounds), default=0
-    )
-    return max(result.secure_aggregation.clients or 0, len(result.per_client), largest) or None
+    cohorts = [entry.survivors + len(entry.dropped) for entry in rounds]
+    return max(result.secure_aggregation.clients or 0, len(result.per_client), *cohorts) or None
 
 
 def unit_scale(values: Iterable[float | None]) -> bool:
     """Returns whether values can be shown on a scale from 0 to 1."""
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = [value for value in values if defined(value)]
     return bool(finite) and all(0.0 <= value <= 1.0 for value in finite)
+
+
+def fits_unit_scale(metric: str, result: Result) -> bool:
+    """Returns whether all values of a metric can be shown on a scale from 0, bad, to 1, good."""
+    values: list[float | None] = []
+    for row in standings(result):
+        values += [(row.metrics or {}).get(metric), *row.spread.get(metric, ())]
+    values += [entry.get(metric) for entry in result.per_client.values()]
+    return unit_scale(values) and not lower_is_better(metric)
 
 
 def not_covered(result: Result) -> list[str]:
