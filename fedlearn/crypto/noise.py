@@ -10,33 +10,40 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from typing import Self
+from typing import Final, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlearn._types import Vector
+from fedlearn._validate import in_range, positive
 from fedlearn.crypto.prg import Keystream
 
-_PER_DRAW = 4
-_CHUNK = 1 << 16
+_BLOCK: Final = 1 << 14
+"""Values made at a time: the block stays in a core's cache."""
+
+GRID_BITS: Final = 20
+"""Noisy values are multiples of a power of two of at most stddev · 2^-GRID_BITS."""
 
 
 class NoiseSource:
-    """A stream of secret randomness.
+    """A stream of secret randomness, for one thread.
 
     Guarantee: values are a function of 256 bits of the operating system, never of a user's seed,
     unless the source says ``reproducible``.
 
     Attributes:
       reproducible: whether a seed decides the values: simulation only, protects nothing.
-      draws: number of noise vectors drawn so far; executed steps and charged steps must equal it.
+      draws: number of noise vectors added so far; executed steps and charged steps must equal it.
+
+    >>> NoiseSource().normal(3).shape
+    (3,)
     """
 
     def __init__(self) -> None:
         self.reproducible = False
         self.draws = 0
-        self._stream = Keystream.from_os()
-        self._owner = os.getpid()
+        self._rekey()
 
     @classmethod
     def reproducible_from(cls, *label: str | int) -> Self:
@@ -47,41 +54,75 @@ class NoiseSource:
         return source
 
     def uniform(self, count: int) -> NDArray[np.float64]:
-        """Returns uniforms on the open interval (0, 1), shape (count,), float64, on a grid of 2⁻⁵³."""
-        if not self.reproducible and os.getpid() != self._owner:
-            self._stream, self._owner = Keystream.from_os(), os.getpid()
-        words = self._stream.take(count, np.uint64)
-        values: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64)
-        values += 0.5
+        """Returns uniforms on the half-open interval [0, 1), shape (count,), on a grid of 2⁻⁵³."""
+        words = self._words(count)
+        values: NDArray[np.float64] = (words.view(np.uint64) >> np.uint64(11)).astype(np.float64)
         values *= 2.0**-53
         return values
 
     def bernoulli(self, count: int, probability: float) -> NDArray[np.bool_]:
-        """Returns ``count`` independent coins, True with the probability, to within 2⁻⁵³."""
+        """Returns ``count`` independent coins, True with the probability to within 2⁻⁵³; 0 and 1 are exact.
+
+        Raises:
+          ConfigError: the probability lies outside [0, 1].
+        """
+        in_range(0.0, 1.0, probability=probability)
         return self.uniform(count) < probability
 
     def normal(self, count: int) -> NDArray[np.float64]:
-        """Returns standard normals, shape (count,), float64, by Box and Muller (1958)."""
-        pairs = (count + 1) // 2
-        out = np.empty((2, pairs))
-        for start in range(0, pairs, _CHUNK):
-            end = min(start + _CHUNK, pairs)
-            radius = np.sqrt(-2.0 * np.log(self.uniform(end - start)))
-            angle = 2.0 * math.pi * self.uniform(end - start)
-            np.multiply(radius, np.cos(angle), out=out[0, start:end])
-            np.multiply(radius, np.sin(angle), out=out[1, start:end])
-        return out.reshape(-1)[:count]
+        """Returns standard normals, shape (count,), float64, by the inverse of the distribution function.
 
-    def gaussian(self, count: int, *, stddev: float) -> NDArray[np.float32]:
-        """Returns one noise vector N(0, stddev²), shape (count,), float32.
-
-        Each value is the sum of four normals, halved: the low bits of a single float normal betray
-        which value was added to it (Mironov 2012); of a sum of four they do not, at a cost of
-        about 2⁵³ tries for each coordinate (Holohan and Braghin 2021, section 5).
+        One bit is the sign and 63 choose the quantile, so that values reach ±9.1 and the tail beyond,
+        which never occurs, weighs 2⁻⁶⁴ on either side.
         """
+        from scipy.special import ndtri
+
+        values = np.empty(count)
+        for start in range(0, count, _BLOCK):
+            part = values[start : start + _BLOCK]
+            words = self._words(len(part))
+            part[:] = words
+            np.abs(part, out=part)
+            # + ½ keeps the quantile off 0, whose normal is infinite; the quantile lies in (0, ½].
+            part += 0.5
+            part *= 2.0**-64
+            ndtri(part, out=part)
+            np.copysign(part, words, out=part)
+        return values
+
+    def perturb(self, values: Vector, *, stddev: float) -> Vector:
+        """Returns values + N(0, stddev²), shape (d,), float32: one Gaussian release.
+
+        The low bits of a sum of floats betray which value was added (Mironov 2012). So the sum is
+        taken in float64, whose spacing is some 2³⁰ times finer than the grid, and rounded to a grid
+        that depends on ``stddev`` alone: every point of the grid is reached from every value, with
+        the probability of its cell. Rounding comes after the noise and costs no privacy.
+
+        Args:
+          values: what is protected, shape (d,), float32; not changed.
+          stddev: standard deviation of the noise, finite and greater than 0.
+
+        Raises:
+          ConfigError: the stddev is not positive and finite.
+        """
+        positive(stddev=stddev)
         self.draws += 1
-        total = self.normal(count)
-        for _ in range(_PER_DRAW - 1):
-            total += self.normal(count)
-        total *= stddev / math.sqrt(_PER_DRAW)
-        return total.astype(np.float32)
+        grid = 2.0 ** (math.floor(math.log2(stddev)) - GRID_BITS)
+        noisy = self.normal(len(values))
+        noisy *= stddev / grid
+        noisy += values / np.float64(grid)
+        np.rint(noisy, out=noisy)
+        noisy *= grid
+        return noisy.astype(np.float32)
+
+    def _words(self, count: int) -> NDArray[np.int64]:
+        if not self.reproducible and os.getpid() != self._owner:
+            self._rekey()
+        words: NDArray[np.int64] = self._stream.take(count, np.int64)
+        return words
+
+    def _rekey(self) -> None:
+        self._stream, self._owner = Keystream.from_os(), os.getpid()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a NoiseSource cannot be copied or sent: two owners of one stream repeat its noise")

@@ -23,7 +23,7 @@ from fedlearn.errors import ConfigError, DataError
 from fedlearn.registry import check_arguments
 from fedlearn.training.batches import size_of
 
-RecordSet: TypeAlias = Dataset[tuple[Tensor, Tensor]]
+RecordSet: TypeAlias = Dataset[tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +115,8 @@ def from_data_set(
         rng=rng,
         arguments=config.partition.arguments,
     )
-    clients, findings = {}, []
+    clients: dict[str, ClientData] = {}
+    findings: list[Finding] = []
     for name, indices in sorted(parts.items()):
         held = records.take(indices)
         findings += check_records(held, client=name, classes=data_set.classes, batch_size=batch_size)

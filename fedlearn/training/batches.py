@@ -71,7 +71,7 @@ class StepPlan:
             start += size
 
 
-def size_of(dataset: Dataset[tuple[Tensor, Tensor]], *, client: str) -> int:
+def size_of(dataset: Dataset[tuple[Tensor, ...]], *, client: str) -> int:
     """Returns the number of records of a map-style data set; raises DataError if it has none."""
     try:
         records = len(dataset)  # type: ignore[arg-type]  # torch types no __len__; map-style sets have one
@@ -82,7 +82,7 @@ def size_of(dataset: Dataset[tuple[Tensor, Tensor]], *, client: str) -> int:
     return records
 
 
-def fetch(dataset: Dataset[tuple[Tensor, Tensor]], indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def fetch(dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """Returns inputs (b, …) and targets (b, …) of the records at the indices, b ≥ 1."""
     if isinstance(dataset, TensorDataset):
         chosen = torch.from_numpy(indices)

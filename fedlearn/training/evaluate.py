@@ -19,7 +19,7 @@ CHUNK = 1024
 
 @torch.no_grad()
 def predict(
-    module: nn.Module, dataset: Dataset[tuple[Tensor, Tensor]]
+    module: nn.Module, dataset: Dataset[tuple[Tensor, ...]]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Returns targets (n,) and class probabilities (n, classes) of every record.
 
@@ -39,7 +39,7 @@ def predict(
 
 
 def evaluate(
-    module: nn.Module, dataset: Dataset[tuple[Tensor, Tensor]], metrics: Mapping[str, Metric]
+    module: nn.Module, dataset: Dataset[tuple[Tensor, ...]], metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
     """Returns every metric of the model on the data set."""
     targets, probabilities = predict(module, dataset)

@@ -111,7 +111,7 @@ class Workbench:
         """The gradient of record-level DP-SGD on this model; made, with its hooks, on first use."""
         return PrivateGradient(self.model, self.recipe.loss)
 
-    def mean_gradient(self, dataset: Dataset[tuple[Tensor, Tensor]], indices: NDArray[np.int64]) -> None:
+    def mean_gradient(self, dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> None:
         """Adds the gradient of the mean loss over some records to the buffer; none: leaves it."""
         if len(indices):
             inputs, targets = fetch(dataset, indices)
@@ -137,7 +137,7 @@ class LocalTrainer:
     """
 
     client: str
-    dataset: Dataset[tuple[Tensor, Tensor]] = field(repr=False)
+    dataset: Dataset[tuple[Tensor, ...]] = field(repr=False)
     records: int
     plan: StepPlan
     bench: Workbench = field(repr=False)

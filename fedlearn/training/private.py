@@ -19,12 +19,19 @@ from torch import Tensor, nn
 
 from fedlearn._validate import in_range, positive
 from fedlearn.crypto.noise import NoiseSource
-from fedlearn.errors import ModelError, PrivacyError
+from fedlearn.errors import ModelError
 from fedlearn.training.objective import Loss
 from fedlearn.training.vector import FlatModel, refuse_running_statistics
 
-PHYSICAL_BATCH = 256
-"""Records whose gradients are held at a time: memory is this times the number of parameters."""
+_HELD_VALUES = 1 << 23
+"""Per-record gradient values held at a time; 32 MB, beyond which fresh pages cost more than arithmetic."""
+
+_LARGEST_PIECE = 256
+
+# A float32 norm of a block of 256 is off by at most 256 · 2^-24 / 2 of itself, whatever the order of
+# its sum; factors are lowered by more, so that no clipped gradient exceeds the bound.
+_NORM_BLOCK = 256
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +81,12 @@ class PrivateGradient:
     """Writes noisy clipped gradients into a model's gradient buffer.
 
     The hooks are put on once and stay: a model that is wrapped anew each round would be hooked twice.
+    The loss is evaluated for each record alone, so that a loss that couples records (a mean over
+    the tokens that count, a contrast between records) cannot undo the bound on one record's influence.
 
     Args:
       model: the model; its parameters keep their names.
-      loss: ``(outputs, targets) -> mean over the batch``.
+      loss: ``(outputs, targets) -> mean over the batch``; called with one record under ``torch.vmap``.
 
     Raises:
       ModelError: a layer that mixes records or has no per-record gradient.
@@ -86,9 +95,11 @@ class PrivateGradient:
     def __init__(self, model: FlatModel, loss: Loss) -> None:
         check_clippable(model.module)
         self._model = model
-        self._loss = loss
+        self._losses = torch.vmap(lambda output, target: loss(output[None], target[None]).sum())
         self._parameters = [p for p in model.module.parameters() if p.requires_grad]
-        self._hooks = GradSampleHooks(model.module, batch_first=True, loss_reduction="mean", strict=True)
+        self._piece = max(1, min(_LARGEST_PIECE, _HELD_VALUES // model.dimension))
+        self._seen_apart = False
+        self._hooks = GradSampleHooks(model.module, batch_first=True, loss_reduction="sum", strict=True)
 
     def write(
         self, inputs: Tensor | None, targets: Tensor | None, *, privacy: RecordPrivacy, noise: NoiseSource
@@ -100,55 +111,101 @@ class PrivateGradient:
           targets: their targets, (b, …); None if none was drawn.
           privacy: bound, noise and denominator.
           noise: where the noise comes from; one vector is drawn, also for an empty step.
+
+        Raises:
+          ModelError: the output for one record depends on another record.
         """
-        total = self._model.gradient
-        total.zero_()
+        total = torch.zeros_like(self._model.gradient)
         if inputs is not None and targets is not None:
-            for start in range(0, len(inputs), PHYSICAL_BATCH):
-                piece = slice(start, start + PHYSICAL_BATCH)
+            self._check_apart(inputs)
+            for start in range(0, len(inputs), self._piece):
+                piece = slice(start, start + self._piece)
                 total += self._clipped_sum(inputs[piece], targets[piece], privacy.max_grad_norm)
         stddev = privacy.noise_multiplier * privacy.max_grad_norm
-        total += torch.from_numpy(noise.gaussian(total.numel(), stddev=stddev))
-        total /= privacy.expected_batch
+        noisy = torch.from_numpy(noise.perturb(total.numpy(), stddev=stddev))
+        torch.div(noisy, privacy.expected_batch, out=self._model.gradient)
+
+    def _check_apart(self, inputs: Tensor) -> None:
+        if not self._seen_apart and len(inputs) > 1:
+            check_records_apart(self._model.module, inputs)
+            self._seen_apart = True
 
     def _clipped_sum(self, inputs: Tensor, targets: Tensor, bound: float) -> Tensor:
         """Returns the sum over records of g · min(1, C / ‖g‖), shape (d,); non-finite records give zero."""
         held = [parameter.grad for parameter in self._parameters]
         for parameter in self._parameters:
             parameter.grad = None
-        self._loss(self._model.module(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        samples = [self._per_record(parameter) for parameter in self._parameters]
+        self._losses(self._model.module(inputs), targets).sum().backward()
+        samples = [self._per_record(parameter, len(inputs)) for parameter in self._parameters]
         for parameter, grad in zip(self._parameters, held, strict=True):
             parameter.grad = grad
-        factors = clip_factors(samples, bound)
-        # Zero times NaN is NaN: what is not finite is replaced before it is weighed.
-        parts = [torch.einsum("b,bp->p", factors, torch.nan_to_num(s, 0.0, 0.0, 0.0)) for s in samples]
-        return torch.cat(parts)
+        return clipped_sum(samples, bound)
 
-    def _per_record(self, parameter: nn.Parameter) -> Tensor:
+    def _per_record(self, parameter: nn.Parameter, records: int) -> Tensor:
         """Returns (b, p) gradients of one parameter and forgets them on the parameter."""
         sample: Tensor | None = getattr(parameter, "grad_sample", None)
         if sample is None:
-            raise PrivacyError(f"a parameter of shape {tuple(parameter.shape)} has no per-record gradient")
+            # A parameter that the forward pass left out has no gradient, as in plain autograd.
+            return torch.zeros(records, parameter.numel())
         parameter.grad_sample = None  # type: ignore[attr-defined]  # an attribute that Opacus adds
         return sample.flatten(1)
 
 
-def clip_factors(samples: list[Tensor], bound: float) -> Tensor:
-    """Returns min(1, C / ‖g‖) of each record, shape (b,); 0 where a gradient is not finite.
+def check_records_apart(module: nn.Module, inputs: Tensor) -> None:
+    """Raises ModelError if the output for the first record depends on the second.
 
-    Norms are accumulated in float64 and the factor rounded down, so that a clipped gradient never
-    exceeds the bound by more than the rounding of its own entries.
+    Per-record gradients exist only where records do not meet inside the model. BatchNorm is known by
+    name; this finds the same in code (``x - x.mean(0)``). The batch keeps its size and dropout its masks.
 
     Args:
-      samples: per-record gradients of each parameter, shapes (b, p).
+      module: the model.
+      inputs: at least two records, (b, …), b ≥ 2.
+    """
+    pair, twice = inputs[:2], inputs[[0, 0]]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        one = module(pair)[0]
+        torch.manual_seed(0)
+        other = module(twice)[0]
+    if not torch.allclose(one, other, rtol=1e-3, atol=1e-5, equal_nan=True):
+        raise ModelError(
+            f"{type(module).__name__}: the output for one record changes with another record of the batch,"
+            " so that no record has a gradient of its own; normalise within a record (nn.GroupNorm, nn.LayerNorm)"
+        )
+
+
+def clipped_sum(samples: list[Tensor], bound: float) -> Tensor:
+    """Returns Σ g · min(1, C / ‖g‖) over records, shape (d,), float32.
+
+    Guarantee: adding or removing one record changes the sum by at most C in L2, up to the rounding of
+    the sum. A record whose gradient is not finite, or so large that its norm overflows (1e19), adds 0.
+
+    Args:
+      samples: per-record gradients of each parameter, shapes (b, p), over the same b records.
       bound: C > 0.
     """
-    squares = torch.stack([sample.double().square().sum(dim=1) for sample in samples]).sum(dim=0)
+    factors = clip_factors(samples, bound)
+    kept = factors > 0
+    if not kept.all():
+        # Zero times NaN is NaN: records that count for nothing are taken out, not weighed.
+        factors, samples = factors[kept], [sample[kept] for sample in samples]
+    return torch.cat([factors @ sample for sample in samples])
+
+
+def clip_factors(samples: list[Tensor], bound: float) -> Tensor:
+    """Returns min(1, C / ‖g‖) of each record, a little lowered, shape (b,); 0 if ‖g‖ is not finite."""
+    squares = torch.stack([_square_norms(sample) for sample in samples]).sum(dim=0)
     norms = squares.sqrt()
-    factors = torch.clamp(bound / norms.clamp(min=bound * 1e-12), max=1.0)
-    factors = torch.where(torch.isfinite(norms), factors, torch.zeros_like(factors))
-    return (factors * (1.0 - 2.0**-24)).float()
+    factors = (bound / norms).clamp(max=1.0) * (1.0 - _ROUNDING)
+    return torch.where(torch.isfinite(norms), factors, 0.0).float()
+
+
+def _square_norms(sample: Tensor) -> Tensor:
+    """Returns ‖g‖² of each row, shape (b,), float64: float32 within blocks, float64 between them."""
+    whole = sample.shape[1] - sample.shape[1] % _NORM_BLOCK
+    blocks = sample[:, :whole].unflatten(1, (whole // _NORM_BLOCK, _NORM_BLOCK))
+    norms = torch.linalg.vector_norm(blocks, dim=2).double().square_().sum(dim=1)
+    return norms + torch.linalg.vector_norm(sample[:, whole:], dim=1).double().square_()
 
 
 def poisson_sample(records: int, privacy: RecordPrivacy, noise: NoiseSource) -> NDArray[np.int64]:
