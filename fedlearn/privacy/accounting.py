@@ -66,7 +66,7 @@ def calibrate_noise(
     steps: int,
     max_noise_multiplier: float = MAX_NOISE_MULTIPLIER,
 ) -> float:
-    """Returns the smallest noise multiplier, rounded up to 4 significant digits, whose ε is at most ``epsilon``.
+    """Returns the smallest noise multiplier whose ε is at most ``epsilon``, rounded up to 4 digits.
 
     Never less than 0.1, below which noise protects nobody.
 
@@ -85,7 +85,8 @@ def calibrate_noise(
         raise TargetUnreachable(
             f"epsilon={epsilon:g} at delta={delta:g} is out of reach of {steps} steps at sample_rate="
             f"{sample_rate:.4g}: noise_multiplier={max_noise_multiplier:g} still spends"
-            f" {format_epsilon(spent(max_noise_multiplier))}. Take fewer steps, a smaller batch or a larger epsilon"
+            f" {format_epsilon(spent(max_noise_multiplier))}."
+            " Take fewer steps, a smaller batch or a larger epsilon"
         )
     return _smallest(lambda noise: spent(noise) <= epsilon, MIN_NOISE_MULTIPLIER, max_noise_multiplier)
 
@@ -104,8 +105,9 @@ def calibrate_steps(*, epsilon: float, delta: float, sample_rate: float, noise_m
     if not fits(1):
         one = format_epsilon(_spent(noise_multiplier, sample_rate, 1, delta))
         raise TargetUnreachable(
-            f"epsilon={epsilon:g} at delta={delta:g} allows no step: one at noise_multiplier={noise_multiplier:g},"
-            f" sample_rate={sample_rate:.4g} spends {one}. Raise noise_multiplier or epsilon"
+            f"epsilon={epsilon:g} at delta={delta:g} allows no step: one at"
+            f" noise_multiplier={noise_multiplier:g}, sample_rate={sample_rate:.4g} spends {one}."
+            " Raise noise_multiplier or epsilon"
         )
     if fits(MAX_STEPS):
         return MAX_STEPS

@@ -62,7 +62,8 @@ class PrivacyGuarantee:
         epsilon = "∞ (no guarantee)" if math.isinf(self.epsilon) else format_epsilon(self.epsilon)
         return (
             f"ε = {epsilon} at δ = {self.delta:g} per {self.unit}"
-            f" ({self.relation}, {self.noise} noise) against {self.adversary}; {self.scope}; {self.accountant}"
+            f" ({self.relation}, {self.noise} noise) against {self.adversary};"
+            f" {self.scope}; {self.accountant}"
         )
 
     def attacker_tpr(self, fpr: float) -> float:
@@ -80,7 +81,7 @@ class PrivacyGuarantee:
         0.0272
         """
         in_range(0.0, 1.0, fpr=fpr)
-        if math.isinf(self.epsilon) or fpr > 0 and self.epsilon > -math.log(fpr):
+        if math.isinf(self.epsilon) or (fpr > 0 and self.epsilon > -math.log(fpr)):
             return 1.0
         return min(1.0, math.exp(self.epsilon) * fpr + self.delta) if fpr > 0 else self.delta
 
