@@ -48,6 +48,20 @@ class LoggedProgress:
         """Ignores the end: the result follows."""
 
 
+def check_conductible(experiment: Experiment) -> None:
+    """Raises ConfigError for what only the in-process engine can do."""
+    if experiment.has_objects:
+        raise ConfigError(
+            "objects given in Python cannot travel to Flower's processes:"
+            " name them in the configuration as 'package.module:Name', or use the in-process engine"
+        )
+    if experiment.config.faults.dropout > 0:
+        raise ConfigError(
+            f"faults.dropout={experiment.config.faults.dropout} is injected by the in-process engine only:"
+            " set it to 0, or use --engine inprocess"
+        )
+
+
 def conduct(grid: Any, experiment: Experiment, path: Path, *, resume: bool = False) -> Result:
     """Runs all rounds of a simulation over a grid and writes the run directory.
 
@@ -64,11 +78,7 @@ def conduct(grid: Any, experiment: Experiment, path: Path, *, resume: bool = Fal
       FedLearnError: one of its kinds, each with the value, the bound and the way out.
     """
     started = time.perf_counter()
-    if experiment.config.faults.dropout > 0:
-        raise ConfigError(
-            f"faults.dropout={experiment.config.faults.dropout} is injected by the in-process engine only:"
-            " set it to 0, or use --engine inprocess"
-        )
+    check_conductible(experiment)
     if resume:
         directory, checkpoint = RunDirectory.reopen(path, experiment)
         run = str(checkpoint.record["run"])

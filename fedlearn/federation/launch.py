@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedlearn.errors import ConfigError, RunDirectoryError, RunError, RunInterrupted
+from fedlearn.errors import RunDirectoryError, RunError, RunInterrupted
 from fedlearn.experiment import Experiment
 from fedlearn.federation import failure
 from fedlearn.federation.bundle import write_bundle
+from fedlearn.federation.conduct import LOGS, check_conductible
 from fedlearn.federation.environment import flower_environment
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Progress, RoundReport, Silent
 
-LOGS = "flower"
 MAX_NODES = 32
 POLL_SECONDS = 0.2
 FLWR = str(Path(sys.executable).with_name("flwr"))
@@ -53,11 +53,7 @@ def run_flower(
       RunError: Flower ended without a result; names its log.
       RunInterrupted: on Ctrl-C; the checkpoint of the last completed round is kept.
     """
-    if experiment.has_objects:
-        raise ConfigError(
-            "objects given in Python cannot travel to Flower's processes:"
-            " name them in the configuration as 'package.module:Name', or use the in-process engine"
-        )
+    check_conductible(experiment)
     path = directory.absolute()
     if resume:
         RunDirectory.reopen(path, experiment)

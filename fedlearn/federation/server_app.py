@@ -84,6 +84,7 @@ def _read_experiment(path: str) -> str:
 
 def main(grid: Grid, context: Context) -> None:
     """Runs the experiment that the run configuration names; a failure is in its directory, too."""
+    _log.propagate = False  # a library that configures the root logger would repeat every line
     order = read_order(context.run_config)
     _log.info("fedlearn: run directory %s", order.run_dir)
     with failure.recorded(order.run_dir):

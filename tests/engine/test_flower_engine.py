@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fedlearn.errors import ConfigError
+from fedlearn.errors import RunError
 from fedlearn.experiment import Experiment
 from fedlearn.federation.launch import run_flower
 from fedlearn.runs.progress import RoundReport, Silent
@@ -22,7 +23,8 @@ from fedlearn.simulation import simulate
 
 pytestmark = pytest.mark.engine
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 PLAIN = """
 name = "plain"
@@ -93,18 +95,23 @@ def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
     assert left_running() == before
 
 
-def test_an_error_of_a_run_arrives_as_what_it_was(tmp_path: Path) -> None:
+def test_an_error_in_a_client_arrives_at_the_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = left_running()
-    text = PLAIN + "[faults]\ndropout = 0.5\n"
-    with pytest.raises(ConfigError, match=r"faults\.dropout=0\.5 .* in-process engine only"):
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    text = PLAIN.replace("local_steps", 'loss = "failing_loss:unreadable"\nlocal_steps')
+    with pytest.raises(RunError, match=r"client 'client-\d+': DataError: this record is unreadable"):
         run_flower(Experiment.from_toml_text(text), tmp_path / "run")
-    assert json.loads((tmp_path / "run" / "failure.json").read_text())["exit_code"] == 2
+    failure = json.loads((tmp_path / "run" / "failure.json").read_text())
+    assert (failure["error"], failure["exit_code"]) == ("RunError", 7)
     assert left_running() == before
 
 
 def test_a_killed_launcher_leaves_nothing_running_and_the_run_resumes(tmp_path: Path) -> None:
     before = left_running()
-    long = PLAIN.replace("rounds = 3", "rounds = 400")
+    long = PLAIN.replace("rounds = 3", "rounds = 150")
     script = (
         "import sys; from pathlib import Path; from fedlearn.experiment import Experiment;"
         "from fedlearn.federation.launch import run_flower; from fedlearn.runs.progress import Silent\n"
@@ -122,11 +129,11 @@ def test_a_killed_launcher_leaves_nothing_running_and_the_run_resumes(tmp_path: 
     _await(gone)
     assert left_running() == before
     kept = len((tmp_path / "run" / "rounds.jsonl").read_text().splitlines())
-    assert 0 < kept < 400
+    assert 0 < kept < 150
     rounds = Rounds()
     run_flower(Experiment.from_toml_text(long), tmp_path / "run", resume=True, progress=rounds)
-    assert [report.round for report in rounds.reports] == list(range(kept + 1, 401))
-    assert Result.load(tmp_path / "run").rounds == 400
+    assert [report.round for report in rounds.reports] == list(range(kept + 1, 151))
+    assert Result.load(tmp_path / "run").rounds == 150
 
 
 def _only_child(pid: int) -> int:
@@ -135,8 +142,6 @@ def _only_child(pid: int) -> int:
 
 
 def _await(process: int) -> None:
-    import select
-
     try:
         assert select.select([process], [], [], 60)[0], "the leash did not end"
     finally:

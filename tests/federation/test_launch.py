@@ -164,6 +164,13 @@ def test_objects_cannot_travel(tmp_path: Path) -> None:
         launch.run_flower(experiment, tmp_path / "run")
 
 
+def test_faults_are_not_silently_left_out(tmp_path: Path) -> None:
+    experiment = Experiment.from_toml_text(TOML + "[faults]\ndropout = 0.5\n")
+    with pytest.raises(ConfigError, match=r"faults\.dropout=0\.5 .* in-process engine only"):
+        launch.run_flower(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_foreign_folder_is_refused_before_flower_starts(
     experiment: Experiment, flwr: Callable[[str], None], tmp_path: Path
 ) -> None:
