@@ -1,0 +1,92 @@
+# Everything happens in this folder: the environment in .venv, Flower's state in .flwr, results in runs.
+# `make` or `make help` lists the targets. PYTHON chooses the interpreter (3.11 or later).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+# The home directory stays as it was, nobody is told of a run, and a process takes one core.
+export FLWR_HOME := $(CURDIR)/.flwr
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export RAY_DEDUP_LOGS := 0
+export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+export OMP_NUM_THREADS := 1
+export PYTHONUNBUFFERED := 1
+
+UNIT := not engine and not slow
+ONE_RAY_TEST := test_both_engines_give_the_same_model and masked
+FLOWER_RUN := $(CURDIR)/runs/quickstart-flower
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: $(VENV)/.installed  ## Set up and train across five hospitals: half a minute after the set-up
+	@$(BIN)/fedlearn simulate simulations/quickstart.toml
+
+.PHONY: install
+install: $(VENV)/.installed  ## Set up .venv with fedlearn and the tested versions
+
+.PHONY: test
+test: check  ## Set up and run all checks, the unit tests and one test on Ray
+	@$(BIN)/pytest -q -m engine -k "$(ONE_RAY_TEST)"
+
+.PHONY: check
+check: $(VENV)/.developing  ## Set up and run format, lint, types, layers, unit tests and doctests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q -m "$(UNIT)"
+
+.PHONY: test-slow
+test-slow: $(VENV)/.developing  ## Run the long statistics and trainings
+	@$(BIN)/pytest -q -m slow
+
+.PHONY: test-engine
+test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or other processes
+	@$(BIN)/pytest -q -m engine
+
+# The leash ends the SuperLink that `flwr run` leaves behind. The last line is there because
+# `flwr run` ends with 0 also when the run has failed.
+.PHONY: flower
+flower: $(VENV)/.installed  ## Run the quickstart with `flwr run .`, offline and in this folder
+	@rm -f "$(FLOWER_RUN)/result.json"
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m fedlearn.federation.leash \
+	  $(BIN)/flwr run . --stream -c "run-dir='$(FLOWER_RUN)'"
+	@test -f "$(FLOWER_RUN)/result.json" || { cat "$(FLOWER_RUN)/failure.json"; exit 1; }
+
+.PHONY: simulations
+simulations: $(VENV)/.installed  ## Run every experiment in simulations/
+	@set -e; for file in simulations/*.toml; do echo "$$file"; $(BIN)/fedlearn simulate "$$file"; done
+
+.PHONY: docs
+docs: $(VENV)/.developing  ## Build the documentation into site/
+	@$(BIN)/python docs/configuration_table.py
+	@$(BIN)/mkdocs build --strict --quiet
+
+.PHONY: clean
+clean:  ## Remove what the targets above have written, .venv included
+	rm -rf $(VENV) .flwr runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "fedlearn needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.developing: pyproject.toml constraints.txt $(VENV)/.installed
+	@$(PIP) -e ".[dev,docs]"
+	@touch $@
