@@ -85,7 +85,7 @@ class GridTransport:
 
     def exchange(
         self, requests: Iterable[Message], *, deadline: float | None = None
-    ) -> Iterator[Message | Lost]:
+    ) -> Generator[Message | Lost, None, None]:
         """Sends every request and yields one answer per request, in order of arrival.
 
         Args:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 from fedlearn.errors import RunDirectoryError, RunError, RunInterrupted
 from fedlearn.experiment import Experiment
@@ -80,7 +81,7 @@ class _Follower:
         self._told = len(self._rounds())
         self._label, self._count = experiment.config.name, experiment.config.rounds
 
-    def __enter__(self) -> _Follower:
+    def __enter__(self) -> Self:
         self._progress.begin(self._label, self._count)
         return self
 
@@ -94,7 +95,7 @@ class _Follower:
             self._told += 1
             self._progress.round_done(RoundReport(**entry))
 
-    def _rounds(self) -> list[dict[str, object]]:
+    def _rounds(self) -> list[dict[str, Any]]:
         try:
             return self._directory.rounds()
         except RunDirectoryError:  # before the first round there is no such file

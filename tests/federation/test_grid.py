@@ -26,7 +26,12 @@ def clock() -> Clock:
 
 
 def transport(grid: FakeGrid, clock: Clock, **changes: Any) -> GridTransport:
-    options = {"addresses": {}, "clock": clock, "sleep": clock.sleep, "alive": lambda: True} | changes
+    options: dict[str, Any] = {
+        "addresses": {},
+        "clock": clock,
+        "sleep": clock.sleep,
+        "alive": lambda: True,
+    } | changes
     return GridTransport(grid, **options)
 
 
