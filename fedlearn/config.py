@@ -187,6 +187,11 @@ class SecureAggregationConfig(Section):
     value_range: float = Field(
         default=8.0, gt=0, description="largest magnitude of one coordinate of an update; larger is an error"
     )
+    redo_without_dp: bool = Field(
+        default=False,
+        description="without DP, give a second masked update for the same model after a failed round;"
+        " two sums that differ by one client are that client's update",
+    )
     fractional_bits: int | None = Field(
         default=None, ge=1, le=52, description="resolution 2^-bits; none: the finest that cannot overflow"
     )

@@ -68,7 +68,12 @@ class RunSetup:
             protection=protection,
             dimension=bench.model.dimension,
             account=self._account(),
-            membership=Membership(key=key, latches=MemoryLatches()),
+            membership=Membership(
+                key=key,
+                latches=MemoryLatches(),
+                repeat_model=protection.record is not None
+                or experiment.config.secure_aggregation.redo_without_dp,
+            ),
             rounding=self._noise(name, "rounding"),
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 from fedlearn._types import RingVector, Vector
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
-from fedlearn.errors import FedLearnError, MalformedMessage, ProtocolError
+from fedlearn.errors import FaultyDealer, FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.messages import (
     Failure,
@@ -48,10 +48,14 @@ class Membership:
     Attributes:
       key: its signing key, the private half of its entry in the roster.
       latches: its memory of what it has signed and answered, once per session.
+      repeat_model: whether it gives a second masked input for a model that it gave one for, as after
+        a failed round. Two sums that differ by one client are that client: only under DP, where every
+        release is charged, or by the client's own policy.
     """
 
     key: SigningKey = field(repr=False)
     latches: Latches = field(repr=False)
+    repeat_model: bool = False
 
 
 class Client:
@@ -151,11 +155,14 @@ class Client:
     ) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
         secure = self._secure()
         session = self._session_of(request.round)
-        session.accept_inputs_request(
-            request.payload,
-            model_digest=model_digest(params),
-            configuration_digest=secure.configuration_digest,
-        )
+        try:
+            session.accept_inputs_request(
+                request.payload,
+                model_digest=model_digest(params),
+                configuration_digest=secure.configuration_digest,
+            )
+        except FaultyDealer as fault:
+            return SecureReply(run=self._run, round=request.round, payload=fault.complaint), ()
         vector = self._encoded(self._train(params, request.round), secure)
         payload = session.mask(vector)
         return SecureReply(run=self._run, round=request.round, payload=payload), (vector,)
@@ -195,6 +202,7 @@ class Client:
             run=self._run,
             round=round,
             latches=membership.latches,
+            repeat_model=membership.repeat_model,
         )
 
     def _params(self, message: Message) -> Vector:

@@ -34,7 +34,7 @@ class InProcess:
     def __init__(
         self, clients: Mapping[str, Answering], *, vanishes: Vanishes = lambda request: False
     ) -> None:
-        self._clients = clients
+        self.clients = clients
         self._vanishes = vanishes
 
     def exchange(
@@ -42,12 +42,12 @@ class InProcess:
     ) -> Iterator[Message | Lost]:
         """Yields each client's answer, one at a time; the deadline never strikes."""
         for request in requests:
-            if request.client not in self._clients:
+            if request.client not in self.clients:
                 yield Lost(client=request.client, reason="unreachable")
             elif self._vanishes(request):
                 yield Lost(client=request.client, reason="dropout")
             else:
-                yield self._clients[request.client].answer(request)
+                yield self.clients[request.client].answer(request)
 
 
 def in_one_process(setup: RunSetup, enrolment: Enrolment) -> InProcess:
