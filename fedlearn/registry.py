@@ -30,7 +30,8 @@ def import_path(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        # ValueError and TypeError: an empty and a relative module name.
         raise UnknownName(f"{path!r} cannot be imported: {error}") from error
 
 
@@ -95,6 +96,10 @@ def check_arguments(
     given: frozenset[str] = frozenset(),
 ) -> None:
     """Raises ConfigError if ``part`` does not take one of the arguments, or misses one it needs."""
+    if not callable(part):
+        raise ConfigError(
+            f"{label} is a {type(part).__name__}; name a class or a function that builds the part"
+        )
     parameters = inspect.signature(part).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
