@@ -1,0 +1,259 @@
+r"""Reals in a ring: fixed point with unbiased rounding, and the proof that a sum cannot overflow.
+
+>>> encoding = FixedPoint.for_exact_sum(clients=10, value_range=1.0, modulus_bits=32)
+>>> encoding.fractional_bits
+27
+>>> total = encoding.encode(np.array([0.5, -0.25], np.float32)) + encoding.encode(np.array([0.25, -0.5]))
+>>> encoding.decode(total).tolist()
+[0.75, -0.75]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlearn._types import RingVector
+from fedlearn._validate import positive
+from fedlearn.crypto.prg import Keystream
+from fedlearn.errors import ConfigError, UnencodableVector
+from fedlearn.secagg.ring import add_in_ring, ring_dtype
+
+__all__ = ["FixedPoint", "RandomBits", "add_in_ring"]
+
+_CHUNK: Final = 1 << 14
+_MAX_FRACTIONAL_BITS: Final = 52
+
+
+class RandomBits(Protocol):
+    """Secret random bits, such as a :class:`~fedlearn.crypto.prg.Keystream`."""
+
+    def fill(self, out: NDArray[Any]) -> None:
+        """Overwrites a contiguous array with random bytes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedPoint:
+    r"""The value x with weight w is the integer nearest w · x · 2^f below or above, modulo 2^b.
+
+    It is rounded up with the odds of its fraction, so that the encoding is unbiased (to within 2⁻²⁴
+    of a step) and the fraction stays secret: the odds come from secret bits, independent of the masks.
+
+    =====================  ==========================
+    NaN or infinite        UnencodableVector
+    beyond value_range     UnencodableVector, no clip
+    negative               two's complement
+    =====================  ==========================
+
+    Guarantee: with :meth:`for_exact_sum`, the decoded sum of ``clients`` encoded vectors differs from
+    the sum of the reals by less than clients · 2^-f in every coordinate.
+
+    Attributes:
+      modulus_bits: b, 16, 32 or 64.
+      fractional_bits: f; one step of the ring is 2^-f.
+      value_range: largest magnitude of a coordinate before weighting; finite.
+      clients: largest number of vectors in a sum.
+      max_weight: largest weight.
+    """
+
+    modulus_bits: int
+    fractional_bits: int
+    value_range: float
+    clients: int
+    max_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        ring_dtype(self.modulus_bits)
+        positive(value_range=self.value_range, clients=self.clients, max_weight=self.max_weight)
+        if not -_MAX_FRACTIONAL_BITS <= self.fractional_bits <= _MAX_FRACTIONAL_BITS:
+            raise ConfigError(
+                f"fractional_bits={self.fractional_bits} must lie in"
+                f" [{-_MAX_FRACTIONAL_BITS}, {_MAX_FRACTIONAL_BITS}], the precision of a float"
+            )
+        if self.limit >= 2 ** (self.modulus_bits - 1):
+            raise ConfigError(
+                f"value_range={self.value_range} · max_weight={self.max_weight} is {self.limit} steps of"
+                f" 2^-{self.fractional_bits}, and half of the ring has {2 ** (self.modulus_bits - 1)}; lower"
+                " fractional_bits"
+            )
+
+    @classmethod
+    def for_exact_sum(
+        cls,
+        *,
+        clients: int,
+        max_weight: float = 1.0,
+        value_range: float,
+        modulus_bits: int,
+        fractional_bits: int | None = None,
+    ) -> Self:
+        """Returns an encoding whose sums provably never wrap: clients · w_max · q_max < 2^(b-1).
+
+        Args:
+          clients: most vectors in a sum.
+          max_weight: largest weight, > 0.
+          value_range: largest magnitude of a coordinate, > 0.
+          modulus_bits: 16, 32 or 64.
+          fractional_bits: f; None takes the most that cannot overflow.
+
+        Raises:
+          ConfigError: the sum could overflow the ring; says by how much and what would fit.
+        """
+        ring_dtype(modulus_bits)
+        positive(value_range=value_range, clients=clients, max_weight=max_weight)
+        finest = _finest_exact(clients, max_weight * value_range, modulus_bits)
+        chosen = finest if fractional_bits is None else fractional_bits
+        if chosen > finest:
+            raise ConfigError(
+                f"the sum would overflow the ring: clients={clients} · max_weight={max_weight} ·"
+                f" value_range={value_range} · 2^{chosen} reaches 2^{modulus_bits - 1}; lower"
+                f" fractional_bits to {finest} or raise modulus_bits={modulus_bits}"
+            )
+        return cls(
+            modulus_bits=modulus_bits,
+            fractional_bits=chosen,
+            value_range=value_range,
+            clients=clients,
+            max_weight=max_weight,
+        )
+
+    @classmethod
+    def for_noisy_sum(
+        cls, *, clients: int, value_range: float, modulus_bits: int, stddev: float, max_weight: float = 1.0
+    ) -> Self:
+        """Returns the finest encoding in which a noisy sum has six standard deviations of room.
+
+        Such sums may wrap, which costs accuracy and no privacy: see :meth:`expected_wraps`.
+
+        Args:
+          clients: most vectors in a sum.
+          value_range: largest magnitude of a coordinate of one vector, noise included.
+          modulus_bits: 16, 32 or 64.
+          stddev: standard deviation of a coordinate of the sum, noise and signal, in reals; > 0.
+          max_weight: largest weight.
+        """
+        positive(stddev=stddev)
+        room = math.floor(math.log2(2 ** (modulus_bits - 1) / (6 * stddev)))
+        finest = _finest_exact(1, max_weight * value_range, modulus_bits)
+        return cls(
+            modulus_bits=modulus_bits,
+            fractional_bits=min(room, finest, _MAX_FRACTIONAL_BITS),
+            value_range=value_range,
+            clients=clients,
+            max_weight=max_weight,
+        )
+
+    @property
+    def limit(self) -> int:
+        """The largest magnitude of an encoded integer: ⌈max_weight · value_range · 2^f⌉."""
+        return _limit(self.max_weight * self.value_range, self.fractional_bits)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a sum of ``clients`` vectors provably does not wrap."""
+        return self.clients * self.limit < 1 << (self.modulus_bits - 1)
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The type of encoded vectors: little-endian, unsigned."""
+        return ring_dtype(self.modulus_bits)
+
+    def expected_wraps(self, *, stddev: float, dimension: int) -> float:
+        """Returns how many coordinates of a normal sum are expected to wrap.
+
+        Args:
+          stddev: standard deviation of a coordinate of the sum, in reals.
+          dimension: number of coordinates.
+        """
+        room = 2.0 ** (self.modulus_bits - 1 - self.fractional_bits)
+        return dimension * math.erfc(room / (stddev * math.sqrt(2)))
+
+    def encode(
+        self, vector: NDArray[np.floating], *, weight: float = 1.0, bits: RandomBits | None = None
+    ) -> RingVector:
+        """Returns the vector in the ring, a new contiguous array of ``dtype``.
+
+        Args:
+          vector: shape (d,), float32 or float64, magnitudes at most ``value_range``.
+          weight: 0 ≤ weight ≤ ``max_weight``.
+          bits: secret bits for rounding; None draws fresh ones from the operating system.
+
+        Raises:
+          UnencodableVector: a value is not finite or beyond ``value_range``; says where and how large.
+          ConfigError: the weight is out of range.
+        """
+        if not 0 <= weight <= self.max_weight:
+            raise ConfigError(f"weight={weight} must lie in [0, {self.max_weight}], the agreed max_weight")
+        if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
+            raise UnencodableVector(f"vector of {vector.dtype} {vector.shape}; float32 (d,) is encoded")
+        source = Keystream.from_os() if bits is None else bits
+        wide = vector.dtype == np.float64 or self.modulus_bits == 64
+        out: RingVector = np.empty(vector.size, self.dtype)
+        for start in range(0, vector.size, _CHUNK):
+            piece = vector[start : start + _CHUNK]
+            self._check(piece, start)
+            out[start : start + _CHUNK] = self._rounded(piece, weight, source, wide=wide)
+        return out
+
+    def decode(self, total: RingVector) -> NDArray[np.float64]:
+        """Returns the reals of a sum, shape (d,), float64: residues from −2^(b-1) up, times 2^-f.
+
+        Raises:
+          UnencodableVector: the vector is of another ring.
+        """
+        if total.dtype != self.dtype:
+            raise UnencodableVector(f"sum of {total.dtype}; this encoding has {self.dtype}")
+        signed = total.view(f"<i{total.itemsize}")
+        return signed * 2.0**-self.fractional_bits
+
+    def _rounded(
+        self, piece: NDArray[np.floating], weight: float, source: RandomBits, *, wide: bool
+    ) -> RingVector:
+        real, integer, limit = (np.float64, np.int64, 53) if wide else (np.float32, np.int32, 24)
+        scaled = np.multiply(piece, weight * 2.0**self.fractional_bits, dtype=real)
+        floor = np.floor(scaled)
+        scaled -= floor
+        coins: NDArray[np.unsignedinteger] = np.empty(piece.size, np.uint64 if wide else np.uint32)
+        source.fill(coins)
+        np.right_shift(coins, 8 * coins.itemsize - limit, out=coins)
+        floor += np.multiply(coins, 2.0**-limit, dtype=real) < scaled
+        if np.abs(floor).max(initial=0) > self.limit:
+            # The product was rounded to the precision of its type: at most there, one step too far.
+            np.clip(floor, -_below(self.limit, real), _below(self.limit, real), out=floor)
+        rounded: RingVector = floor.astype(integer).astype(self.dtype)
+        return rounded
+
+    def _check(self, piece: NDArray[np.floating], start: int) -> None:
+        # A NaN fails every comparison, hence the form of this one.
+        if piece.size and not (piece.max() <= self.value_range and piece.min() >= -self.value_range):
+            place = int(np.argmin(np.abs(piece) <= self.value_range))
+            raise UnencodableVector(
+                f"coordinate {start + place} is {piece[place]}, beyond value_range={self.value_range}; raise"
+                " secure_aggregation.value_range or clip the update"
+            )
+
+
+def _finest_exact(clients: int, magnitude: float, modulus_bits: int) -> int:
+    """Returns the largest f ≤ 52 with clients · ⌈magnitude · 2^f⌉ < 2^(b-1)."""
+    for fractional_bits in range(_MAX_FRACTIONAL_BITS, -_MAX_FRACTIONAL_BITS - 1, -1):
+        if clients * _limit(magnitude, fractional_bits) < 2 ** (modulus_bits - 1):
+            return fractional_bits
+    raise ConfigError(
+        f"the sum would overflow the ring: clients={clients} · {magnitude} does not fit"
+        f" modulus_bits={modulus_bits} at any resolution; raise modulus_bits or lower value_range"
+    )
+
+
+def _limit(magnitude: float, fractional_bits: int) -> int:
+    return math.ceil(math.ldexp(magnitude, fractional_bits))
+
+
+def _below(limit: int, real: type[np.float32] | type[np.float64]) -> float:
+    """Returns the largest float of the type that is at most the limit."""
+    nearest = real(limit)
+    return float(nearest if int(nearest) <= limit else np.nextafter(nearest, real(0)))

@@ -1,0 +1,442 @@
+"""The server of one secure-aggregation session: requests out, answers in, one sum at the end.
+
+Answers are taken as they arrive: a masked vector is added to the sum and forgotten, so that memory is
+one vector whatever the cohort. A client that does not answer, or whose answer does not verify, is
+left out with its reason; a step is closed only if all that follows can still succeed without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from fedlearn._types import RingVector
+from fedlearn.errors import (
+    AlreadyAnswered,
+    ConfigError,
+    FaultyDealer,
+    InconsistentMembers,
+    MalformedMessage,
+    OutOfOrder,
+    ProtocolError,
+    TamperedMessage,
+    TooFewClients,
+    UnknownClient,
+)
+from fedlearn.secagg.cohort import Cohort, Round, Step, configuration_of
+from fedlearn.secagg.dealing import check_dealing, packages
+from fedlearn.secagg.messages import (
+    Advert,
+    AdvertiseRequest,
+    Agreement,
+    AgreeRequest,
+    Complaint,
+    Configuration,
+    Dealing,
+    InputsRequest,
+    MaskedInput,
+    Package,
+    Reply,
+    Revelation,
+    ShareRequest,
+    UnmaskRequest,
+    decode_reply,
+    encode,
+    expect,
+)
+from fedlearn.secagg.parameters import SessionParameters
+from fedlearn.secagg.recovery import Recovery
+from fedlearn.secagg.ring import add_in_ring, check_ring_vector, ring_dtype
+from fedlearn.secagg.roster import Roster
+from fedlearn.secagg.transcript import View, complaint_bytes, hash_configuration, members_digest
+
+__all__ = ["ServerSession", "Step"]
+
+
+class ServerSession:
+    """The server in one round of one run.
+
+    ::
+
+        while not session.finished:
+            for client, body in session.requests().items():
+                ...                                   # send; for each answer that arrives:
+                session.receive(client, answer, vector)
+            session.advance()
+
+    Args:
+      clients: ids of the cohort, at most ``parameters.clients``.
+      roster: the identities of all clients.
+      parameters: of a full cohort; recomputed when fewer advertise.
+      run: the run's id.
+      round: the round, counted from 0.
+      model_digest: SHA-256 of the model that is trained from; needed from R2 on.
+      configuration_digest: SHA-256 of the application's configuration; needed from R2 on.
+      dimension: coordinates of a vector.
+      modulus_bits: 16, 32 or 64.
+
+    Attributes:
+      step: the step that is open.
+      total: the sum of the survivors' vectors, shape (dimension,); masked until the session is finished.
+    """
+
+    def __init__(
+        self,
+        *,
+        clients: Sequence[str],
+        roster: Roster,
+        parameters: SessionParameters,
+        run: str,
+        round: int,
+        dimension: int,
+        modulus_bits: int,
+        model_digest: bytes = b"",
+        configuration_digest: bytes = b"",
+    ) -> None:
+        if len(set(clients)) != len(clients) or len(clients) > parameters.clients:
+            raise ConfigError(
+                f"cohort of {len(clients)} clients must be distinct and at most {parameters.clients}, for"
+                " which the parameters were made"
+            )
+        self.step = Step.ADVERTISE
+        self.total: RingVector = np.zeros(dimension, ring_dtype(modulus_bits))
+        self._where = Round(roster=roster, run=run, number=round)
+        self._agreed = parameters
+        self._digests = (model_digest, configuration_digest)
+        self._invited = tuple(sorted(clients))
+        self._asked = self._invited
+        self._answers: dict[str, Reply] = {}
+        self._excluded: dict[str, str] = {}
+        self._complaints: dict[str, set[str]] = {}
+        self._cohort: Cohort | None = None
+        self._dealings: dict[str, Dealing] = {}
+        self._packages: dict[str, dict[str, Package]] = {}
+        self._members: tuple[str, ...] = ()
+        self._headers: dict[str, MaskedInput] = {}
+        self._survivors: tuple[str, ...] = ()
+        self._agreements: tuple[Agreement, ...] = ()
+        self._recovery: Recovery | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether ``total`` is the sum."""
+        return self.step is Step.FINISHED
+
+    @property
+    def survivors(self) -> tuple[str, ...]:
+        """The clients in the sum, sorted; empty before R2 is closed."""
+        return self._survivors
+
+    @property
+    def excluded(self) -> Mapping[str, str]:
+        """The clients that fell out, each with the step and the reason."""
+        return MappingProxyType(self._excluded)
+
+    @property
+    def complaints(self) -> Mapping[str, frozenset[str]]:
+        """Dealers whose shares were wrong → the holders that say so. Start the next session without them."""
+        return MappingProxyType({dealer: frozenset(held) for dealer, held in self._complaints.items()})
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """U1: the clients whose shares arrived, sorted; empty before R1 is closed."""
+        return self._members
+
+    def bind(self, *, model_digest: bytes, configuration_digest: bytes) -> None:
+        """Sets what R2 binds, for a session that began before the model was there.
+
+        Raises:
+          OutOfOrder: R2 was reached.
+        """
+        if self.step not in (Step.ADVERTISE, Step.SHARE):
+            raise OutOfOrder(f"step {self.step.value!r} is open; model and configuration are bound before R2")
+        self._digests = (model_digest, configuration_digest)
+
+    def requests(self) -> dict[str, bytes]:
+        """Returns the body for each client that is asked in the open step; empty when finished."""
+        builders: dict[Step, Callable[[str], bytes]] = {
+            Step.INPUTS: self._inputs_request,
+            Step.AGREE: self._agree_request,
+        }
+        shared: dict[Step, Callable[[], bytes]] = {
+            Step.ADVERTISE: self._advertise_request,
+            Step.SHARE: self._share_request,
+            Step.UNMASK: self._unmask_request,
+        }
+        if self.step in shared:
+            return dict.fromkeys(self._asked, shared[self.step]())
+        if self.step in builders:
+            return {client: builders[self.step](client) for client in self._asked}
+        return {}
+
+    def receive(self, client: str, body: bytes, vector: RingVector | None = None) -> None:
+        """Takes one client's answer to the open step; an answer that raises leaves no trace but its reason.
+
+        Args:
+          client: who sent it, by the transport's account; the signature decides.
+          body: the answer.
+          vector: the masked vector beside it, in R2 only; it is added to ``total`` at once.
+
+        Raises:
+          UnknownClient: the client was not asked.
+          AlreadyAnswered: it answered this step before.
+          MalformedMessage: the body does not decode, or the vector is missing, or one too many.
+          OutOfOrder: the body belongs to another step.
+          TamperedMessage: a signature or digest does not verify.
+          UnencodableVector: the vector has another length or type.
+          FaultyHolder: a share is not the one that was dealt.
+          ProtocolError: another rule is broken; the subclass names it.
+        """
+        if client not in self._asked:
+            raise UnknownClient(f"client {client!r} is not asked at step {self.step.value!r}")
+        if client in self._answers:
+            raise AlreadyAnswered(f"client {client!r} answered step {self.step.value!r} before")
+        try:
+            self._take(client, decode_reply(body), vector)
+        except ProtocolError as error:
+            self._excluded[client] = f"{self.step.value}: {type(error).__name__}: {error}"
+            raise
+        self._excluded.pop(client, None)
+
+    def advance(self) -> Step:
+        """Closes the open step — who has not answered is a dropout — and returns the next one.
+
+        Raises:
+          TooFewClients: the session cannot be completed; before R4 nothing was revealed.
+          FaultyDealer: at the end, a client's true shares rebuild no secret: the sum stays masked.
+        """
+        closers = {
+            Step.ADVERTISE: self._close_advertise,
+            Step.SHARE: self._close_share,
+            Step.INPUTS: self._close_inputs,
+            Step.AGREE: self._close_agree,
+            Step.UNMASK: self._close_unmask,
+        }
+        if self.step is Step.FINISHED:
+            raise OutOfOrder("the session is finished; its sum is in total")
+        answered = tuple(client for client in self._asked if client in self._answers)
+        for client in self._asked:
+            if client not in self._answers:
+                self._excluded.setdefault(client, f"{self.step.value}: no answer")
+        closers[self.step](answered)
+        self._answers = {}
+        self.step = list(Step)[list(Step).index(self.step) + 1]
+        return self.step
+
+    def exclude_accused(self) -> None:
+        """Takes dealers with wrong shares out of U1, and opens R2 anew for all others.
+
+        For a transport that gathers complaints before anyone has sent a vector: ask again with
+        :meth:`requests`. Otherwise the accusers are dropouts, and :meth:`advance` goes on without them.
+
+        Raises:
+          OutOfOrder: R2 is not open, or a vector was added already.
+          TooFewClients: too few clients are left.
+        """
+        if self.step is not Step.INPUTS or self._answers:
+            raise OutOfOrder("dealers are excluded in step 'inputs', before the first vector arrives")
+        for dealer, holders in self._complaints.items():
+            self._excluded[dealer] = f"inputs: accused of wrong shares by {', '.join(sorted(holders))}"
+            for holder in holders:
+                self._excluded.pop(holder, None)
+        self._close_share(tuple(member for member in self._members if member not in self._complaints))
+        self._complaints = {}
+
+    def _take(self, client: str, reply: Reply, vector: RingVector | None) -> None:
+        if vector is not None and not isinstance(reply, MaskedInput):
+            raise MalformedMessage(f"a vector came beside {type(reply).__name__}; a masked input has one")
+        if self.step is Step.ADVERTISE:
+            self._take_advert(client, expect(reply, Advert))
+        elif self.step is Step.SHARE:
+            check_dealing(self._session(), client, expect(reply, Dealing))
+        elif self.step is Step.INPUTS:
+            self._take_inputs(client, reply, vector)
+        elif self.step is Step.AGREE:
+            self._take_agreement(client, expect(reply, Agreement))
+        else:
+            self._take_revelation(client, expect(reply, Revelation))
+        self._answers[client] = reply
+
+    def _take_advert(self, client: str, advert: Advert) -> None:
+        _check_author(client, advert.client)
+        self._where.check_advert(advert)
+
+    def _take_inputs(self, client: str, reply: Reply, vector: RingVector | None) -> None:
+        if isinstance(reply, Complaint):
+            self._take_complaint(client, reply)
+        header, view = expect(reply, MaskedInput), self._view()
+        _check_author(client, header.client)
+        if not view.matches(header):
+            raise InconsistentMembers(f"client {client!r} masked for another model, configuration or U1")
+        self._session().verify(
+            client,
+            header.signature,
+            view.input_bytes(client=client, vector_digest=header.vector_digest),
+        )
+        if vector is None:
+            raise MalformedMessage("a header came without its masked vector")
+        check_ring_vector(vector, dimension=self.total.size, modulus_bits=8 * self.total.itemsize)
+        if hashlib.sha256(vector.data).digest() != header.vector_digest:
+            raise TamperedMessage(f"the masked vector of client {client!r} is not the one it signed")
+        add_in_ring(self.total, vector)
+
+    def _take_complaint(self, client: str, complaint: Complaint) -> None:
+        cohort = self._session()
+        message = complaint_bytes(cohort.session, holder=client, dealer=complaint.dealer)
+        cohort.verify(client, complaint.signature, message)
+        if complaint.dealer not in cohort.neighbours_in(client, self._members):
+            raise UnknownClient(f"client {client!r} accuses {complaint.dealer!r}, which dealt it nothing")
+        self._complaints.setdefault(complaint.dealer, set()).add(client)
+        raise FaultyDealer(complaint.dealer, f"its shares for {client!r} are wrong, says {client!r}")
+
+    def _take_agreement(self, client: str, agreement: Agreement) -> None:
+        _check_author(client, agreement.client)
+        message = self._view().agreement_bytes(client=client, survivors_digest=self._survivors_digest())
+        self._session().verify(client, agreement.signature, message)
+
+    def _take_revelation(self, client: str, revelation: Revelation) -> None:
+        message = self._view().revelation_bytes(
+            client=client, survivors_digest=self._survivors_digest(), shares=revelation.shares
+        )
+        self._session().verify(client, revelation.signature, message)
+        self._recovering().add(client, revelation.shares)
+
+    def _close_advertise(self, answered: tuple[str, ...]) -> None:
+        adverts = [expect(self._answers[client], Advert) for client in answered]
+        if len(adverts) < self._agreed.min_survivors:
+            raise self._too_few(len(adverts), self._agreed.min_survivors, "min_survivors")
+        self._cohort = Cohort.of(adverts, where=self._where, agreed=self._agreed)
+        self._asked = answered
+
+    def _close_share(self, answered: tuple[str, ...]) -> None:
+        cohort = self._session()
+        self._check_floor(answered)
+        for client in answered:
+            if self.step is Step.SHARE:
+                self._dealings[client] = expect(self._answers[client], Dealing)
+                self._packages[client] = packages(cohort, client, self._dealings[client])
+            holders = len(cohort.neighbours_in(client, answered)) + 1
+            if holders < cohort.parameters.threshold:
+                raise self._too_few(holders, cohort.parameters.threshold, f"threshold (around {client!r})")
+        self._members = self._asked = answered
+
+    def _close_inputs(self, answered: tuple[str, ...]) -> None:
+        self._check_floor(answered)
+        self._check_holders(answered)
+        self._headers = {client: expect(self._answers[client], MaskedInput) for client in answered}
+        self._survivors = self._asked = answered
+
+    def _close_agree(self, answered: tuple[str, ...]) -> None:
+        quorum = self._session().parameters.quorum
+        if len(answered) < quorum:
+            raise self._too_few(len(answered), quorum, "quorum")
+        self._check_holders(answered)
+        self._agreements = tuple(expect(self._answers[client], Agreement) for client in answered)
+        self._recovery = Recovery(
+            cohort=self._session(),
+            view=self._view(),
+            members=self._members,
+            survivors=self._survivors,
+            dealings=self._dealings,
+        )
+        self._asked = answered
+
+    def _close_unmask(self, answered: tuple[str, ...]) -> None:
+        recovery = self._recovering()
+        owner, shares = recovery.fewest()
+        threshold = self._session().parameters.threshold
+        if shares < threshold:
+            raise self._too_few(shares, threshold, f"threshold (shares of {owner!r})")
+        recovery.unmask(self.total)
+        self._asked = ()
+
+    def _check_floor(self, answered: Sequence[str]) -> None:
+        floor = self._session().parameters.min_survivors
+        if len(answered) < floor:
+            raise self._too_few(len(answered), floor, "min_survivors")
+
+    def _check_holders(self, answered: Sequence[str]) -> None:
+        """Raises TooFewClients if a secret of U1 has fewer holders left than the threshold.
+
+        Survivors are those in U2, which while R2 is open are those that answered.
+        """
+        cohort, survivors = self._session(), self._survivors or answered
+        for owner in self._members:
+            holders = len(cohort.neighbours_in(owner, answered)) + (owner in answered and owner in survivors)
+            if holders < cohort.parameters.threshold:
+                raise self._too_few(holders, cohort.parameters.threshold, f"threshold (shares of {owner!r})")
+
+    def _too_few(self, answered: int, needed: int, rule: str) -> TooFewClients:
+        missing = tuple(client for client in self._invited if client in self._excluded)
+        return TooFewClients(
+            f"{self.step.value}: {answered} clients are left, {rule}={needed} are needed (missing:"
+            f" {', '.join(missing) or 'none'}); the model is unchanged: wait longer or enlarge the cohort",
+            step=self.step.value,
+            answered=answered,
+            needed=needed,
+            missing=missing,
+        )
+
+    def _advertise_request(self) -> bytes:
+        where = self._where
+        return encode(AdvertiseRequest(where.roster.digest, where.run, where.number))
+
+    def _share_request(self) -> bytes:
+        return encode(ShareRequest(tuple(self._session().adverts.values())))
+
+    def _inputs_request(self, client: str) -> bytes:
+        dealers = self._session().neighbours_in(client, self._members)
+        model_digest, _ = self._digests
+        return encode(
+            InputsRequest(
+                model_digest,
+                self._configuration(),
+                self._members,
+                tuple(self._packages[dealer][client] for dealer in dealers),
+            )
+        )
+
+    def _agree_request(self, client: str) -> bytes:
+        neighbours = self._session().neighbours_in(client, self._survivors)
+        return encode(AgreeRequest(self._survivors, tuple(self._headers[other] for other in neighbours)))
+
+    def _unmask_request(self) -> bytes:
+        return encode(UnmaskRequest(self._agreements))
+
+    def _view(self) -> View:
+        session = self._session().session
+        return View(
+            session=session,
+            members_digest=members_digest(session, name="U1", members=self._members),
+            model_digest=self._digests[0],
+            configuration_digest=hash_configuration(self._configuration()),
+        )
+
+    def _configuration(self) -> Configuration:
+        return configuration_of(
+            self._session().parameters,
+            modulus_bits=8 * self.total.itemsize,
+            dimension=self.total.size,
+            agreed=self._digests[1],
+        )
+
+    def _survivors_digest(self) -> bytes:
+        return members_digest(self._session().session, name="U2", members=self._survivors)
+
+    def _session(self) -> Cohort:
+        if self._cohort is None:
+            raise OutOfOrder("the session is made when step 'advertise' is closed")
+        return self._cohort
+
+    def _recovering(self) -> Recovery:
+        if self._recovery is None:
+            raise OutOfOrder("shares are taken after step 'agree' is closed")
+        return self._recovery
+
+
+def _check_author(client: str, author: str) -> None:
+    if client != author:
+        raise TamperedMessage(f"client {client!r} sent a message of {author!r}")
