@@ -71,9 +71,7 @@ def element_from_bytes(raw: bytes) -> int:
     """
     element = int.from_bytes(raw, "big")
     if len(raw) != ELEMENT_BYTES or element >= PRIME:
-        raise MalformedMessage(
-            f"{len(raw)} bytes are no field element; {ELEMENT_BYTES} below 2^256+297 are"
-        )
+        raise MalformedMessage(f"{len(raw)} bytes are no field element; {ELEMENT_BYTES} below 2^256+297 are")
     return element
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
+from fedlearn.crypto.prg import Keystream
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.plan import protections, secure_sum, weights
 from fedlearn.privacy.accounting import Account
@@ -16,6 +18,7 @@ from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.client import MemoryLatches
+from fedlearn.secagg.fixed_point import RandomBits
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.local import LocalTrainer, Workbench
 
@@ -63,7 +66,7 @@ class RunSetup:
                 bench=bench,
                 seed=experiment.config.seed,
                 privacy=protection.record,
-                noise=self._noise(name, "training"),
+                noise=self._noise(name),
             ),
             protection=protection,
             dimension=bench.model.dimension,
@@ -74,7 +77,7 @@ class RunSetup:
                 repeat_model=protection.record is not None
                 or experiment.config.secure_aggregation.redo_without_dp,
             ),
-            rounding=self._noise(name, "rounding"),
+            rounding=self._rounding(name),
         )
 
     def server(
@@ -100,9 +103,16 @@ class RunSetup:
     def _account(self) -> Account | None:
         return Account() if self.experiment.config.privacy.enabled else None
 
-    def _noise(self, name: str, use: str) -> NoiseSource:
-        """Returns a source keyed by the OS; in a simulation that asks for it, one that repeats."""
-        config = self.experiment.config
-        if config.reproducible_noise:
-            return NoiseSource.reproducible_from(config.seed, self.run, name, use)
-        return NoiseSource()
+    def _noise(self, name: str) -> Callable[[int], NoiseSource]:
+        """Returns round → secret randomness, keyed by the OS, or by the seed if the experiment says so."""
+        seed, run = self.experiment.config.seed, self.run
+        if not self.experiment.config.reproducible_noise:
+            return lambda round: NoiseSource()
+        return lambda round: NoiseSource.reproducible_from(seed, run, name, round)
+
+    def _rounding(self, name: str) -> Callable[[int], RandomBits]:
+        """Returns round → bits for stochastic rounding; they decide which neighbour, never the sum's sense."""
+        if not self.experiment.config.reproducible_noise:
+            return lambda round: Keystream.from_os()
+        label = (self.experiment.config.seed, self.run, name)
+        return lambda round: Keystream(hashlib.sha256(repr(("rounding", *label, round)).encode()).digest())

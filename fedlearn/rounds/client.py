@@ -7,6 +7,7 @@ and whom it masks with come from its own configuration; a request only says whic
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,6 @@ import numpy as np
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import FaultyDealer, FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.messages import (
@@ -31,6 +31,7 @@ from fedlearn.rounds.messages import (
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.client import ClientSession, Latches
+from fedlearn.secagg.fixed_point import RandomBits
 
 
 class Trainer(Protocol):
@@ -72,7 +73,7 @@ class Client:
       dimension: number of parameters, d.
       account: what its records have spent; refuses what would exceed the budget. None without DP.
       membership: key and latches; needed in ``masked`` mode.
-      rounding: secret bits for stochastic rounding.
+      rounding: round → secret bits for its stochastic rounding.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Client:
         dimension: int,
         account: Account | None = None,
         membership: Membership | None = None,
-        rounding: NoiseSource,
+        rounding: Callable[[int], RandomBits],
     ) -> None:
         self.name = name
         self.account = account
@@ -147,7 +148,7 @@ class Client:
                 "the server asks for an update in the clear; this client sends masked updates only"
             )
         update = self._train(params, request.round)
-        vector = update if secure is None else self._encoded(update, secure)
+        vector = update if secure is None else self._encoded(update, secure, request.round)
         return TrainReply(run=self._run, round=request.round), (vector,)
 
     def _masked(
@@ -163,7 +164,7 @@ class Client:
             )
         except FaultyDealer as fault:
             return SecureReply(run=self._run, round=request.round, payload=fault.complaint), ()
-        vector = self._encoded(self._train(params, request.round), secure)
+        vector = self._encoded(self._train(params, request.round), secure, request.round)
         payload = session.mask(vector)
         return SecureReply(run=self._run, round=request.round, payload=payload), (vector,)
 
@@ -173,8 +174,9 @@ class Client:
             self.account.charge(event)
         return self._trainer.train(params, round=round)
 
-    def _encoded(self, update: Vector, secure: SecureSum) -> RingVector:
-        return secure.encoding.encode(update, weight=self._protection.weight, bits=self._rounding)
+    def _encoded(self, update: Vector, secure: SecureSum, round: int) -> RingVector:
+        bits = self._rounding(round)
+        return secure.encoding.encode(update, weight=self._protection.weight, bits=bits)
 
     def _secure(self) -> SecureSum:
         if self._protection.secure is None or self._membership is None:

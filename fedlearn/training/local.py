@@ -133,7 +133,7 @@ class LocalTrainer:
       bench: the workbench it trains on, shared by the clients of a process.
       seed: the experiment's seed.
       privacy: record-level DP; None trains without.
-      noise: secret randomness of samples and noise; needed with ``privacy``.
+      noise: round → secret randomness of its samples and noise; needed with ``privacy``.
     """
 
     client: str
@@ -143,7 +143,7 @@ class LocalTrainer:
     bench: Workbench = field(repr=False)
     seed: int
     privacy: RecordPrivacy | None = None
-    noise: NoiseSource | None = field(default=None, repr=False)
+    noise: Callable[[int], NoiseSource] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.privacy is not None and self.noise is None:
@@ -157,7 +157,7 @@ class LocalTrainer:
             torch.manual_seed(int(rng.integers(2**63)))
             if self.privacy is None or self.noise is None:
                 return self._descend(params, round, rng)
-            return self._descend_privately(params, round, self.privacy, self.noise)
+            return self._descend_privately(params, round, self.privacy, self.noise(round))
 
     def _descend(self, params: Vector, round: int, rng: np.random.Generator) -> Vector:
         return self.bench.descend(

@@ -169,8 +169,8 @@ def check_records_apart(module: nn.Module, inputs: Tensor) -> None:
         other = module(twice)[0]
     if not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True):
         raise ModelError(
-            f"{type(module).__name__}: the output for one record changes with another record of the batch, so that"
-            " no record has a gradient of its own; normalise within a record (nn.GroupNorm, nn.LayerNorm)"
+            f"{type(module).__name__}: the output for one record changes with another record of the batch;"
+            " no record has its own gradient; normalise within a record (nn.GroupNorm, nn.LayerNorm)"
         )
 
 

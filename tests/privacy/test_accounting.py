@@ -1,0 +1,215 @@
+"""The accountant against closed forms, published values, other accountants and its own inverses."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from fedlearn.errors import ConfigError, TargetUnreachable
+from fedlearn.privacy import accounting
+from fedlearn.privacy.accounting import (
+    Account,
+    calibrate_noise,
+    calibrate_sample_rate,
+    calibrate_steps,
+    epsilon,
+    epsilon_rdp,
+)
+from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict
+
+
+def sampled(noise_multiplier: float, sample_rate: float, steps: int) -> SampledGaussianEvent:
+    return SampledGaussianEvent(noise_multiplier=noise_multiplier, sample_rate=sample_rate, steps=steps)
+
+
+@pytest.mark.parametrize(("rounds", "known"), [(1, 1.55), (10, 4.12), (60, 11.06), (100, 15.14)])
+def test_ten_rounds_cost_more_than_one(rounds: int, known: float) -> None:
+    """600 records in batches of 32 (rounded to a rate of 1/19), σ 1, one pass a round, δ 1e-4."""
+    assert epsilon([sampled(1.0, 1 / 19, 19 * rounds)], delta=1e-4) == pytest.approx(known, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("event", "delta", "known"),
+    [
+        # Abadi et al. (2016): 1.26 by moments; PLD is tighter.
+        (sampled(4.0, 0.01, 10_000), 1e-5, 0.947),
+        # TensorFlow Privacy's MNIST tutorial: batch 250, σ 1.3, 15 passes; published as 1.19 by RDP.
+        (sampled(1.3, 250 / 60_000, 3600), 1e-5, 0.853),
+        # Opacus' PRV accountant gives 2.826.
+        (sampled(1.0, 256 / 60_000, 14_000), 1e-5, 2.816),
+    ],
+)
+def test_published_settings(event: SampledGaussianEvent, delta: float, known: float) -> None:
+    assert epsilon([event], delta=delta) == pytest.approx(known, rel=0.002)
+
+
+def test_exact_for_one_sampled_step() -> None:
+    """δ(ε) of one sampled Gaussian by its definition: the larger hockey-stick divergence of the two sides."""
+    sigma, rate, delta = 0.8, 0.2, 1e-3
+
+    def delta_removal(eps: float) -> float:
+        # (1-q) N(0) + q N(1) against N(0): the loss passes ε at a single point.
+        edge = sigma**2 * math.log((math.exp(eps) - 1 + rate) / rate) + 0.5
+        mixture = (1 - rate) * norm.sf(edge / sigma) + rate * norm.sf((edge - 1) / sigma)
+        return float(mixture - math.exp(eps) * norm.sf(edge / sigma))
+
+    low, high = 0.0, 10.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if delta_removal(middle) > delta else (low, middle)
+    assert high <= epsilon([sampled(sigma, rate, 1)], delta=delta) <= high * 1.001
+
+
+@pytest.mark.parametrize(("sigma", "steps", "delta"), [(1.0, 1, 1e-5), (4.0, 20, 1e-5), (10.0, 100, 1e-4)])
+def test_unsampled_gaussian_is_the_closed_form(sigma: float, steps: int, delta: float) -> None:
+    """Balle & Wang (2018), Theorem 8, evaluated at the ε that is claimed."""
+    claimed = epsilon([sampled(sigma, 1.0, steps)], delta=delta)
+    mu = math.sqrt(steps) / sigma
+    spent = norm.cdf(mu / 2 - claimed / mu) - math.exp(claimed) * norm.cdf(-mu / 2 - claimed / mu)
+    assert spent == pytest.approx(delta, rel=1e-6)
+
+
+def test_opacus_prv_accountant_agrees() -> None:
+    from opacus.accountants import PRVAccountant
+
+    accountant = PRVAccountant()
+    accountant.history = [(1.0, 1 / 19, 190)]
+    theirs = accountant.get_epsilon(1e-4, eps_error=0.01)
+    assert epsilon([sampled(1.0, 1 / 19, 190)], delta=1e-4) == pytest.approx(theirs, abs=0.011)
+
+
+settings_of_training = st.tuples(
+    st.floats(0.5, 8.0), st.sampled_from([0.01, 0.1, 0.4, 1.0]), st.integers(1, 300)
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(settings_of_training)
+def test_rdp_is_never_below(setting: tuple[float, float, int]) -> None:
+    event = sampled(*setting)
+    assert epsilon_rdp([event], delta=1e-5) >= epsilon([event], delta=1e-5) * (1 - 1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(settings_of_training)
+def test_more_steps_more_sampling_or_less_noise_cost_more(setting: tuple[float, float, int]) -> None:
+    noise, rate, steps = setting
+    base = epsilon([sampled(noise, rate, steps)], delta=1e-5)
+    slack = 1 - 1e-3
+    assert epsilon([sampled(noise, rate, 2 * steps)], delta=1e-5) >= base * slack
+    assert epsilon([sampled(noise, min(1.0, 2 * rate), steps)], delta=1e-5) >= base * slack
+    assert epsilon([sampled(noise / 1.5, rate, steps)], delta=1e-5) >= base * slack
+    assert epsilon([sampled(noise, rate, steps)], delta=1e-6) >= base * slack
+
+
+def test_order_and_grouping_do_not_matter() -> None:
+    parts = [sampled(1.0, 0.1, 5), sampled(2.0, 0.1, 7), sampled(3.0, 1.0, 2)]
+    whole = epsilon(parts, delta=1e-5)
+    assert {epsilon(order, delta=1e-5) for order in permutations(parts)} == {whole}
+    split = [sampled(1.0, 0.1, 2), sampled(1.0, 0.1, 3), *parts[1:]]
+    assert epsilon(split, delta=1e-5) == whole
+    assert whole > epsilon(parts[:2], delta=1e-5)
+
+
+def test_equal_mechanisms_in_two_forms_cost_the_same() -> None:
+    """Four unsampled releases at σ 4 are one at σ 2, alone or beside sampled steps."""
+    beside = sampled(1.0, 0.05, 50)
+    four, one = sampled(4.0, 1.0, 4), sampled(2.0, 1.0, 1)
+    assert epsilon([beside, four], delta=1e-5) == pytest.approx(epsilon([beside, one], delta=1e-5), rel=1e-9)
+
+
+def test_ends_of_the_scale() -> None:
+    assert epsilon([], delta=1e-5) == 0
+    assert epsilon_rdp([], delta=1e-5) == 0
+    assert math.isinf(epsilon([sampled(0.0, 0.5, 1)], delta=1e-5))
+    assert epsilon([sampled(30.0, 0.01, 100)], delta=1e-5) == pytest.approx(0.0080, abs=0.0004)
+    for delta in (0.0, 1.0, -1e-5, math.nan):
+        with pytest.raises(ConfigError, match="delta"):
+            epsilon([sampled(1.0, 0.5, 1)], delta=delta)
+
+
+def test_noise_is_calibrated_to_the_last_digit() -> None:
+    target = {"delta": 1e-4, "sample_rate": 1 / 19, "steps": 95}
+    noise = calibrate_noise(epsilon=2.0, **target)  # type: ignore[arg-type]
+    assert epsilon([sampled(noise, 1 / 19, 95)], delta=1e-4) <= 2.0
+    assert epsilon([sampled(noise - 0.001, 1 / 19, 95)], delta=1e-4) > 2.0
+    assert float(f"{noise:.4g}") == noise
+    assert noise == pytest.approx(1.230, abs=0.006)  # Opacus' PRV calibration
+
+
+def test_steps_are_calibrated_to_the_last_one() -> None:
+    steps = calibrate_steps(epsilon=4.13, delta=1e-4, sample_rate=1 / 19, noise_multiplier=1.0)
+    assert epsilon([sampled(1.0, 1 / 19, steps)], delta=1e-4) <= 4.13
+    assert epsilon([sampled(1.0, 1 / 19, steps + 1)], delta=1e-4) > 4.13
+    assert 190 <= steps < 195
+
+
+def test_sample_rate_is_calibrated_to_the_last_digit() -> None:
+    rate = calibrate_sample_rate(epsilon=4.1221, delta=1e-4, noise_multiplier=1.0, steps=190)
+    assert rate == pytest.approx(1 / 19, rel=2e-3)
+    assert epsilon([sampled(1.0, rate, 190)], delta=1e-4) <= 4.1221
+    assert calibrate_sample_rate(epsilon=50, delta=1e-4, noise_multiplier=10, steps=1) == 1.0
+
+
+def test_calibration_never_goes_below_the_least_noise() -> None:
+    assert calibrate_noise(epsilon=1e6, delta=1e-4, sample_rate=1.0, steps=1) == 0.1
+
+
+def test_targets_out_of_reach_say_what_could_be_met() -> None:
+    with pytest.raises(TargetUnreachable, match=r"epsilon=0\.001 .* still spends 0\.\d+\. Take fewer steps"):
+        calibrate_noise(epsilon=0.001, delta=1e-5, sample_rate=1.0, steps=10_000)
+    with pytest.raises(TargetUnreachable, match=r"allows no step: one at noise_multiplier=1.* spends 4\.38"):
+        calibrate_steps(epsilon=1.0, delta=1e-5, sample_rate=1.0, noise_multiplier=1.0)
+    with pytest.raises(TargetUnreachable, match="still spends"):
+        calibrate_sample_rate(epsilon=1e-4, delta=1e-9, noise_multiplier=0.3, steps=1_000_000)
+
+
+def test_equal_histories_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = []
+    original = accounting._composed
+
+    def spy(event: SampledGaussianEvent, interval: float) -> object:
+        composed.append(event)
+        return original(event, interval)
+
+    monkeypatch.setattr(accounting, "_composed", spy)
+    accounts = [Account() for _ in range(50)]
+    for _ in range(3):
+        for account in accounts:
+            account.charge(sampled(1.234, 0.05, 20))
+            account.epsilon(delta=1e-5)
+    assert [event.steps for event in composed] == [20, 40, 60]
+
+
+def test_account_survives_json_and_goes_on() -> None:
+    account = Account([sampled(1.0, 1 / 19, 95)])
+    restored = Account.from_dict(json.loads(json.dumps(account.to_dict())))
+    restored.charge(sampled(1.0, 1 / 19, 95))
+    assert restored.epsilon(delta=1e-4) == pytest.approx(4.12, abs=0.005)
+    assert account.projected_epsilon(sampled(1.0, 1 / 19, 95), delta=1e-4) == restored.epsilon(delta=1e-4)
+    assert account.steps == 95
+    with pytest.raises(ConfigError, match="account schema 2"):
+        Account.from_dict({"schema": 2, "events": []})
+
+
+@pytest.mark.parametrize(
+    "field", [{"noise_multiplier": -1.0}, {"sample_rate": 0.0}, {"sample_rate": 1.1}, {"steps": 0}]
+)
+def test_events_that_cannot_have_happened_are_refused(field: dict[str, float]) -> None:
+    values = {"noise_multiplier": 1.0, "sample_rate": 0.5, "steps": 1, **field}
+    with pytest.raises(ConfigError, match=next(iter(field))):
+        SampledGaussianEvent(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "values", [{"kind": "laplace"}, {}, {"kind": "sampled-gaussian", "noise_multiplier": 1.0, "colour": 2}]
+)
+def test_events_that_cannot_be_read_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="event"):
+        event_from_dict(values)
