@@ -111,7 +111,7 @@ class RunSetup:
         return lambda round: NoiseSource.reproducible_from(seed, run, name, round)
 
     def _rounding(self, name: str) -> Callable[[int], RandomBits]:
-        """Returns round → bits for stochastic rounding; they decide which neighbour, never the sum's sense."""
+        """Returns round → secret bits for stochastic rounding, from the OS or the seed like the noise."""
         if not self.experiment.config.reproducible_noise:
             return lambda round: Keystream.from_os()
         label = (self.experiment.config.seed, self.run, name)

@@ -58,7 +58,8 @@ class RunDirectory:
         checkpoint = Checkpoint.load(directory.checkpoint_path)
         if checkpoint.experiment != experiment.digest:
             raise RunDirectoryError(
-                f"{path} belongs to another experiment than the one given; resume it with its own experiment.toml"
+                f"{path} belongs to another experiment than the one given;"
+                " resume it with its own experiment.toml"
             )
         return directory, checkpoint
 

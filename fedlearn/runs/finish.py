@@ -46,7 +46,7 @@ def finish(
 
 
 def amend(directory: RunDirectory, result: Result, baselines: Baselines) -> Result:
-    """Returns a finished run's result with baselines that were computed afterwards; writes it and its report."""
+    """Returns a finished run's result with baselines computed afterwards; writes it and its report."""
     amended = result.model_copy(update={"baselines": baselines})
     directory.write("report.html", report_page(amended, directory.rounds()))
     directory.write("result.json", amended.to_json() + "\n")

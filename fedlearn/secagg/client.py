@@ -373,7 +373,8 @@ class ClientSession:
         if not self._repeat_model and self._latches.is_closed(self._model_latch(model_digest)):
             raise AlreadyAnswered(
                 f"run {self._where.run!r} had a masked input for this model; a second would tell the"
-                " difference of two sums: change the model, or set repeat_model where noise covers it"
+                " difference of two sums, which may be one client: train with privacy, or allow it by"
+                " secure_aggregation.redo_without_dp"
             )
 
     def _close_inputs_latches(self, view: View) -> None:

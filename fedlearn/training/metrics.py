@@ -2,7 +2,7 @@
 
 Every metric takes ``targets`` (n,) int64 and ``probabilities`` (n, classes) float32 whose rows sum
 to one. With two classes precision, recall and F1 are those of class 1; with more, the mean over
-classes (macro). A test set of one class has no AUC: the result is NaN.
+classes (macro). A test set of one class has no AUC, nor has a model whose outputs are not finite: NaN.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ def f1(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
 
 
 def auc(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
-    """Area under the ROC curve; one class against the rest, averaged, if there are more than two."""
+    """Area under the ROC curve; with more than two classes the mean over them, each against the rest.
+
+    Classes that the targets lack are left out of the mean.
+    """
     classes = np.unique(targets)
-    if len(classes) < 2:
+    if len(classes) < 2 or not np.isfinite(probabilities).all():
         return float("nan")
     if probabilities.shape[1] == 2:
         return float(sk.roc_auc_score(targets, probabilities[:, 1]))
-    present = probabilities[:, classes]
-    normed = present / present.sum(axis=1, keepdims=True)
-    return float(sk.roc_auc_score(targets, normed, multi_class="ovr", labels=classes))
+    return float(np.mean([sk.roc_auc_score(targets == label, probabilities[:, label]) for label in classes]))
 
 
 def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:

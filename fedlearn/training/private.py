@@ -8,6 +8,7 @@ empty: it is noised and charged like any other.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,8 +135,11 @@ class PrivateGradient:
         held = [parameter.grad for parameter in self._parameters]
         for parameter in self._parameters:
             parameter.grad = None
-        losses = self._losses(self._model.module(inputs), targets)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # Opacus' hooks need no gradient with respect to the records, and PyTorch remarks on that.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            losses = self._losses(self._model.module(inputs), targets)
+            losses.sum().backward()  # type: ignore[no-untyped-call]
         samples = [self._per_record(parameter, len(inputs)) for parameter in self._parameters]
         for parameter, grad in zip(self._parameters, held, strict=True):
             parameter.grad = grad

@@ -6,6 +6,7 @@ single array operations, and an elementwise optimizer sees one parameter instead
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +55,7 @@ class FlatModel:
 
     def load(self, params: Vector) -> None:
         """Copies a flat vector (d,) into the model."""
-        self.values.copy_(torch.from_numpy(params))
+        np.copyto(self.values.numpy(), params)
 
     def params(self) -> Vector:
         """Returns a copy of the flat vector (d,), float32."""
