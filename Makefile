@@ -16,6 +16,7 @@ export RAY_DEDUP_LOGS := 0
 export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export OMP_NUM_THREADS := 1
+export NO_MKDOCS_2_WARNING := 1
 export PYTHONUNBUFFERED := 1
 
 UNIT := not engine and not slow
@@ -71,7 +72,7 @@ simulations: $(VENV)/.installed  ## Run every experiment in simulations/
 .PHONY: docs
 docs: $(VENV)/.developing  ## Build the documentation into site/
 	@$(BIN)/python docs/configuration_table.py
-	@$(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/mkdocs build --strict
 
 .PHONY: clean
 clean:  ## Remove what the targets above have written, .venv included

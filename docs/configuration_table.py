@@ -60,7 +60,8 @@ def _type_name(option: Mapping[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(word)}`" for word in words)
     if option["type"] == "array":
         return f"array of {_type_name(option['items'])}s"
-    return {"number": "float", "object": "table"}.get(option["type"], option["type"])
+    kind = str(option["type"])
+    return {"number": "float", "object": "table"}.get(kind, kind)
 
 
 def _default(part: Mapping[str, Any]) -> str:
