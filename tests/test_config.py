@@ -68,7 +68,7 @@ class TestKeys:
             assert section.model_config["extra"] == "forbid"
             assert section.__doc__
         with pytest.raises(ValidationError, match="frozen"):
-            ExperimentConfig().privacy.enabled = True
+            ExperimentConfig().privacy.enabled = True  # type: ignore[misc]  # what is refused
 
 
 class TestMistakes:

@@ -87,7 +87,7 @@ class Workbench:
         """
         model, mu = self.model, self.recipe.proximal
         model.load(params)
-        anchor = model.values.clone() if mu > 0 else model.values
+        anchor = model.values.clone()
         flat = torch.nn.Parameter(model.values)
         optimizer = self.recipe.build_optimizer(flat, round)
         model.module.train()

@@ -23,11 +23,12 @@ class FlatModel:
       gradient: their gradients, shape (d,), float32.
 
     Raises:
-      ModelError: no trainable parameter, a parameter that is not float32, or a layer that keeps
-        running statistics outside its parameters (BatchNorm): named, with what to use instead.
+      ModelError: no trainable parameter, one that is not float32 or has no shape yet, or a layer that
+        keeps running statistics outside its parameters (BatchNorm): named, with what to use instead.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        _refuse_lazy_parameters(module)
         refuse_running_statistics(module)
         self.module = module
         self._parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -82,6 +83,12 @@ class FlatModel:
         return {name: value.detach().clone() for name, value in self.module.state_dict().items()}
 
 
+def _refuse_lazy_parameters(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ModelError(f"parameter {name!r} has no shape yet; call the model on one batch first")
+
+
 def refuse_running_statistics(module: nn.Module) -> None:
     """Raises ModelError for a layer whose running statistics leak records past clipping and noise."""
     for name, layer in module.named_modules():
@@ -89,10 +96,10 @@ def refuse_running_statistics(module: nn.Module) -> None:
         if norm or (isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats):
             width = layer.num_features
             raise ModelError(
-                f"layer {name or '(root)'!r} is {type(layer).__name__}({width}), which mixes records and keeps"
-                f" running statistics outside the parameters; use nn.GroupNorm({_groups(width)}, {width})"
+                f"layer {name or '(root)'!r} is {type(layer).__name__}({width}), which mixes records and"
+                f" keeps running statistics beside the parameters; use nn.GroupNorm({_groups(width)}, {width})"
             )
 
 
 def _groups(width: int) -> int:
-    return next(groups for groups in (32, 16, 8, 4, 2, 1) if width % groups == 0 and groups <= width)
+    return next(groups for groups in (32, 16, 8, 4, 2, 1) if width % groups == 0)
