@@ -125,7 +125,7 @@ class Result(_Part):
 
     @classmethod
     def load(cls, directory: str | Path) -> Result:
-        """Returns the result in a run directory; raises RunDirectoryError if there is none or it is foreign."""
+        """Returns the result in a run directory; raises RunDirectoryError if there is none of schema 1."""
         path = Path(directory) / "result.json"
         try:
             result = cls.model_validate_json(path.read_text(encoding="utf-8"))

@@ -75,8 +75,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(QUESTIONS), choices=list(QUESTIONS))
     arguments = parser.parse_args()
-    head = "| file | question | local only | federated, no protection | federated, protected | pooled | protection | time |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| file | question | local only | federated, no protection | federated, protected | pooled"
+        " | protection | time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     lines += [measure(name, arguments.seeds) for name in arguments.only]
     table = "\n".join(lines)
     print(table)

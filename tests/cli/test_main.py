@@ -71,7 +71,7 @@ def test_json_is_the_result_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("settings", "code", "says"),
+    "case",
     [
         (["training.learning_rat=1.0"], 2, "Did you mean 'learning_rate'"),
         (["training.learning_rate=-1.0"], 2, "training.learning_rate=-1.0"),
@@ -93,10 +93,9 @@ def test_bad_input_is_one_line_and_an_exit_code(
     file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    settings: list[str],
-    code: int,
-    says: str,
+    case: tuple[list[str], int, str],
 ) -> None:
+    settings, code, says = case
     assert simulate(file, tmp_path / "run", *settings) == code
     error = capsys.readouterr().err
     assert says in error
