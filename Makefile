@@ -17,6 +17,8 @@ export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO := 0
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export OMP_NUM_THREADS := 1
 export NO_MKDOCS_2_WARNING := 1
+# pip asks rustc for its version, and a rustc that rustup provides answers by writing settings.
+export RUSTUP_HOME := $(or $(RUSTUP_HOME),$(wildcard $(HOME)/.rustup),$(CURDIR)/$(VENV)/rustup)
 export PYTHONUNBUFFERED := 1
 
 UNIT := not engine and not slow
