@@ -27,4 +27,4 @@ def add_proximal_gradient(gradient: Tensor, params: Tensor, anchor: Tensor, mu: 
 
     The term depends on no record, so under record-level DP it is added after clipping and noise.
     """
-    gradient.add_(params, alpha=mu).sub_(anchor, alpha=mu)
+    gradient.add_(params - anchor, alpha=mu)

@@ -95,9 +95,10 @@ def refuse_running_statistics(module: nn.Module) -> None:
         norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
         if norm or (isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats):
             width = layer.num_features
+            instead = f"nn.GroupNorm({_groups(width)}, {width})"
             raise ModelError(
                 f"layer {name or '(root)'!r} is {type(layer).__name__}({width}), which mixes records and"
-                f" keeps running statistics beside the parameters; use nn.GroupNorm({_groups(width)}, {width})"
+                f" keeps running statistics beside the parameters; use {instead}"
             )
 
 
