@@ -1,0 +1,162 @@
+"""``fedlearn epsilon``: of noise, sample rate, steps and ε give three; the fourth is solved for.
+
+Examples::
+
+    fedlearn epsilon --noise-multiplier 1 --sample-rate 0.0526 --steps 190 --delta 1e-4
+    fedlearn epsilon --epsilon 4 --sample-rate 0.0526 --steps 190 --delta 1e-4 --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import dataclass
+
+from fedlearn.errors import ConfigError
+from fedlearn.privacy import accounting
+from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.guarantee import PrivacyGuarantee, format_epsilon
+
+FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
+_FLAGS = {
+    "noise_multiplier": "--noise-multiplier",
+    "sample_rate": "--sample-rate",
+    "steps": "--steps",
+    "epsilon": "--epsilon",
+}
+_SOLVERS = {"noise_multiplier": "noise", "sample_rate": "sample_rate", "steps": "steps"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A complete training as the accountant sees it.
+
+    Attributes:
+      event: its releases.
+      guarantee: what they spend, by PLD.
+      epsilon_rdp: the same by Rényi DP, as a cross-check.
+      solved: which of the four was solved for.
+    """
+
+    event: SampledGaussianEvent
+    guarantee: PrivacyGuarantee
+    epsilon_rdp: float
+    solved: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--noise-multiplier", type=float, metavar="σ", help="noise stddev / clipping bound")
+    parser.add_argument(
+        "--sample-rate", type=float, metavar="q", help="chance of a record in a step, in (0, 1]"
+    )
+    parser.add_argument("--steps", type=int, metavar="T", help="steps over all rounds")
+    parser.add_argument("--epsilon", type=float, metavar="ε", help="target, to solve for the one left out")
+    parser.add_argument("--delta", type=float, required=True, metavar="δ", help="below 1 / records")
+    parser.add_argument("--unit", choices=["record", "client"], default="record", help="what is protected")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the plan; returns 0."""
+    plan = solve(arguments)
+    print(json.dumps(as_dict(plan), indent=2) if arguments.json else as_text(plan))
+    return 0
+
+
+def solve(arguments: argparse.Namespace) -> Plan:
+    """Returns the plan with the missing quantity filled in.
+
+    Raises:
+      ConfigError: not exactly one of the four is missing, or a value is out of range.
+      TargetUnreachable: no value of the missing one meets the target.
+    """
+    given = {name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None}
+    missing = [name for name in _FLAGS if name not in given]
+    if len(missing) != 1:
+        flags = ", ".join(_FLAGS.values())
+        raise ConfigError(f"{len(given)} of {flags} are given: give three, the fourth is solved for")
+    solved = missing[0]
+    target = given.pop("epsilon", None)
+    if target is not None:
+        calibrate = getattr(accounting, f"calibrate_{_SOLVERS[solved]}")
+        given[solved] = calibrate(epsilon=target, delta=arguments.delta, **given)
+    event = SampledGaussianEvent(**given)
+    return Plan(
+        event=event,
+        guarantee=_guarantee(event, delta=arguments.delta, unit=arguments.unit),
+        epsilon_rdp=accounting.epsilon_rdp([event], delta=arguments.delta),
+        solved=solved,
+    )
+
+
+def as_dict(plan: Plan) -> dict[str, object]:
+    """Returns the plan as JSON-able values; an infinite ε is null."""
+    guarantee = plan.guarantee
+    return {
+        "epsilon": _finite(guarantee.epsilon),
+        "delta": guarantee.delta,
+        "unit": guarantee.unit,
+        "relation": guarantee.relation,
+        "noise_multiplier": plan.event.noise_multiplier,
+        "sample_rate": plan.event.sample_rate,
+        "steps": plan.event.steps,
+        "solved_for": plan.solved,
+        "epsilon_rdp": _finite(plan.epsilon_rdp),
+        "accountant": guarantee.accountant,
+        "attacker_tpr_at_fpr": {str(rate): guarantee.attacker_tpr(rate) for rate in FALSE_POSITIVE_RATES},
+    }
+
+
+def as_text(plan: Plan) -> str:
+    """Returns the plan for people: the guarantee, how it grows, and what an attacker can do."""
+    event, guarantee = plan.event, plan.guarantee
+    lines = [
+        str(guarantee),
+        f"cross-check by Rényi DP: ε = {format_epsilon(plan.epsilon_rdp)}",
+        "",
+        f"  noise multiplier σ  {event.noise_multiplier:.4g}{_mark(plan, 'noise_multiplier')}",
+        f"  sample rate q       {event.sample_rate:.4g}{_mark(plan, 'sample_rate')}",
+        f"  steps T             {event.steps}{_mark(plan, 'steps')}",
+        "",
+        "  after steps   ε",
+        *(f"  {steps:>11}   {format_epsilon(spent)}" for steps, spent in _course(plan)),
+        "",
+        "  a membership test with false-positive rate … finds at most … of the members",
+        *(f"  {rate:>11.1%}   {guarantee.attacker_tpr(rate):.1%}" for rate in FALSE_POSITIVE_RATES),
+    ]
+    return "\n".join(lines)
+
+
+def _guarantee(event: SampledGaussianEvent, *, delta: float, unit: str) -> PrivacyGuarantee:
+    return PrivacyGuarantee(
+        epsilon=accounting.epsilon([event], delta=delta),
+        delta=delta,
+        unit="client" if unit == "client" else "record",
+        noise="local" if unit == "record" else "central",
+        adversary="whoever sees every release but not the samples",
+        accountant=accounting.ACCOUNTANT,
+        scope=f"{event.steps} steps and nothing else",
+    )
+
+
+def _course(plan: Plan) -> list[tuple[int, float]]:
+    """Returns (steps, ε) after a tenth, a quarter, a half and all of the steps."""
+    total = plan.event.steps
+    counts = sorted({max(1, round(total * part)) for part in (0.1, 0.25, 0.5, 1.0)})
+    events = [
+        SampledGaussianEvent(
+            noise_multiplier=plan.event.noise_multiplier, sample_rate=plan.event.sample_rate, steps=count
+        )
+        for count in counts
+    ]
+    return [(event.steps, accounting.epsilon([event], delta=plan.guarantee.delta)) for event in events]
+
+
+def _mark(plan: Plan, name: str) -> str:
+    return "  (solved for)" if plan.solved == name else ""
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
