@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,11 @@ class Checkpoint:
                 rounds=int(header["rounds"]),
                 experiment=str(header["experiment"]),
                 arrays=arrays,
-                record=header["record"],
+                record=dict(header["record"]),
             )
         except OSError as error:
             raise RunDirectoryError(f"no checkpoint to resume from: {path}: {error.strerror}") from None
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise RunDirectoryError(f"{path} is not a checkpoint: {error}") from None
 
 
@@ -81,7 +82,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise RunDirectoryError(
             f"{path} cannot be written: {error.strerror}; free space or choose another folder with --out"
         ) from None
