@@ -46,7 +46,7 @@ test: check  ## Set up and run all checks, the unit tests and one test on Ray
 check: $(VENV)/.developing  ## Set up and run format, lint, types, layers, unit tests and doctests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
+	@$(BIN)/mypy fedlearn tests docs/configuration_table.py
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q -m "$(UNIT)"
 
