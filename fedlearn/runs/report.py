@@ -139,6 +139,7 @@ def _template() -> Template:
     environment.filters.update(
         number=_number,
         epsilon=_epsilon,
+        delta=_delta,
         finite=math.isfinite,
         found=_found,
         percent=_percent,
@@ -165,10 +166,18 @@ def _number(value: float | None) -> Markup:
 
 
 def _rounded(value: float) -> str:
-    """Returns an integer whole, and other numbers with four significant digits, three if below 1."""
+    """Returns whole numbers in full, others with three decimals below 1 and four digits from 1 upwards."""
     if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", "−")
-    return f"{value:.{3 if abs(value) < 1 else 4}g}".replace("-", "−")
+        shown = f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    elif abs(value) < 1e-3:
+        shown = view.significant(value)
+    else:
+        shown = f"{value:.3f}" if abs(value) < 1 else f"{value:.4g}"
+    return shown.replace("-", "−")
+
+
+def _delta(value: float) -> Markup:
+    return _data(value, view.significant(value))
 
 
 def _epsilon(value: float | None) -> Markup:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from fedlearn.privacy.guarantee import format_epsilon
 from fedlearn.runs.charts import Level, Line, css_colour, css_dashes, draw_lines
-from fedlearn.runs.report_view import Rounds, defined, lower_is_better, overall, unit_scale
+from fedlearn.runs.report_view import Rounds, defined, lower_is_better, overall, significant, unit_scale
 from fedlearn.runs.result import Result
 
 _LEGEND_WIDTH = 3.0
@@ -87,7 +87,7 @@ def _metrics(rounds: Rounds, metrics: Sequence[str]) -> Chart:
 def _epsilon(result: Result, rounds: Rounds) -> Chart:
     points = [entry.epsilon if defined(entry.epsilon) else math.nan for entry in rounds]
     delta = next((entry.delta for entry in overall(result)), None)
-    at = "" if delta is None else f" at δ = {delta:g}"
+    at = "" if delta is None else f" at δ = {significant(delta)}"
     line = Line(label=f"ε spent so far{at}", points=points, style=3)
     chart = _chart("ε over rounds", [line], rounds, from_zero=True)
     last = format_epsilon(next(value for value in reversed(points) if defined(value)))

@@ -50,7 +50,7 @@ pre {
 .card { background: var(--card); border-radius: .75rem; padding: 1.1rem 1.2rem; break-inside: avoid; }
 .card h2 { margin: 0; font-size: .875rem; font-weight: 600; color: var(--soft); }
 .card p { margin: .5rem 0 0; font-size: .94rem; }
-.figure { font-size: 2.1rem; line-height: 1.15; font-weight: 650; letter-spacing: -.015em; margin: .3rem 0 .2rem; }
+.card .figure { font-size: 2.1rem; line-height: 1.15; font-weight: 650; letter-spacing: -.015em; margin: .3rem 0 .2rem; }
 .figure small { font-size: .95rem; font-weight: 500; letter-spacing: 0; color: var(--soft); }
 .card dl, .facts { display: grid; grid-template-columns: max-content 1fr; gap: .3rem .9rem; margin: .75rem 0 0; }
 .card dl { font-size: .9rem; grid-template-columns: minmax(4.5rem, max-content) 1fr; }
@@ -179,11 +179,11 @@ aggregation without its keys, to save time; the server of this simulation could 
 <h2>How private</h2>
 {% for entry in guarantees %}
 {% if entry.epsilon | finite %}
-<p class="figure">ε = {{ entry.epsilon | epsilon }} <small>at δ = {{ entry.delta | number }}</small></p>
+<p class="figure">ε = {{ entry.epsilon | epsilon }} <small>at δ = {{ entry.delta | delta }}</small></p>
 <p>Someone who guesses whether a given {{ entry.unit }} was used, and is wrong for at most 1 in 100 that were not,
 finds at most {{ entry | found }} of 100 that were.</p>
 {% else %}
-<p class="figure">ε = {{ entry.epsilon | epsilon }} <small>at δ = {{ entry.delta | number }}</small></p>
+<p class="figure">ε = {{ entry.epsilon | epsilon }} <small>at δ = {{ entry.delta | delta }}</small></p>
 <p class="bad">An infinite ε guarantees nothing.</p>
 {% endif %}
 {{ guarantee(entry) }}
@@ -324,7 +324,7 @@ held-out records; it need not surround the dot.</p>
 {%- for metric in client_metrics %}<td data-label="{{ metric }}">{{ row.metrics.get(metric) | number }}
 {%- if metric in on_scale %}{{ scale(row.metrics.get(metric), only=true) }}{% endif %}</td>{% endfor %}
 {%- if result.privacy %}<td data-label="its ε">{% if row.guarantee %}{{ row.guarantee.epsilon | epsilon }}
-<small>at δ = {{ row.guarantee.delta | number }}{% if row.guarantee.noise_multiplier is not none %}, σ {{ row.guarantee.noise_multiplier | number }}{% endif %}</small>
+<small>at δ = {{ row.guarantee.delta | delta }}{% if row.guarantee.noise_multiplier is not none %}, σ {{ row.guarantee.noise_multiplier | number }}{% endif %}</small>
 {%- else %}<span class="undefined">none</span>{% endif %}</td>{% endif %}
 {%- if any_dropped %}<td data-label="rounds lost">{{ row.dropped | number }}</td>{% endif %}</tr>
 {% endfor %}
@@ -392,7 +392,7 @@ the first round took {{ result.timing.first_round_s | seconds }}</dd>
 <th scope="col">noise</th><th scope="col">σ</th><th scope="col">against</th><th scope="col">accountant</th><th scope="col">covers</th></tr></thead>
 <tbody>
 {% for entry in result.privacy %}
-<tr><th scope="row">{{ entry.client }}</th><td>{{ entry.epsilon | epsilon }}</td><td>{{ entry.delta | number }}</td><td>{{ entry.unit }}</td>
+<tr><th scope="row">{{ entry.client }}</th><td>{{ entry.epsilon | epsilon }}</td><td>{{ entry.delta | delta }}</td><td>{{ entry.unit }}</td>
 <td>{{ entry.relation }}</td><td>{{ entry.noise }}</td><td>{% if entry.noise_multiplier is not none %}{{ entry.noise_multiplier | number }}{% endif %}</td>
 <td>{{ entry.adversary }}</td><td>{{ entry.accountant }}</td><td>{{ entry.scope }}</td></tr>
 {% endfor %}

@@ -80,6 +80,15 @@ def defined(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
+def significant(value: float) -> str:
+    """Returns three significant digits, and an exponent without padding.
+
+    >>> significant(0.001), significant(1.25e-5)
+    ('0.001', '1.25e-5')
+    """
+    return re.sub(r"e([+-])0*(\d)", r"e\1\2", f"{value:.3g}").replace("e+", "e")
+
+
 def lower_is_better(metric: str) -> bool:
     """Returns whether a metric counts errors, judged by its name.
 
