@@ -14,6 +14,7 @@ from fedlearn.runs.report_view import Rounds, defined, lower_is_better, overall,
 from fedlearn.runs.result import Result
 
 _LEGEND_WIDTH = 3.0
+_LARGEST = 1e12
 _MOST_CHARTS = 6
 """Experiments may measure anything; the table of rounds has the rest."""
 
@@ -55,7 +56,7 @@ def charts_of(result: Result, rounds: Rounds) -> list[Chart]:
     together = [name for name in others if unit_scale(_metric(rounds, name)) and not lower_is_better(name)]
     groups = ([together] if together else []) + [[name] for name in others if name not in together]
     charts += [_metrics(rounds, group) for group in groups[: _MOST_CHARTS - 2]]
-    if any(defined(entry.epsilon) for entry in rounds):
+    if any(defined(_drawable(entry.epsilon)) for entry in rounds):
         charts.append(_epsilon(result, rounds))
     return charts
 
@@ -70,7 +71,7 @@ def _headline(result: Result, rounds: Rounds, metric: str) -> Chart:
     levels = [
         Level(label=label, value=value, style=style)
         for style, (label, baseline) in enumerate(candidates, start=1)
-        if defined(value := (baseline.metrics or {}).get(metric))
+        if defined(value := _drawable((baseline.metrics or {}).get(metric)))
     ]
     line = Line(label=f"{metric}, this run", points=_metric(rounds, metric))
     return _chart(f"{metric.capitalize()} over rounds", [line], rounds, levels=levels)
@@ -85,7 +86,7 @@ def _metrics(rounds: Rounds, metrics: Sequence[str]) -> Chart:
 
 
 def _epsilon(result: Result, rounds: Rounds) -> Chart:
-    points = [entry.epsilon if defined(entry.epsilon) else math.nan for entry in rounds]
+    points = [_drawable(entry.epsilon) for entry in rounds]
     delta = next((entry.delta for entry in overall(result)), None)
     at = "" if delta is None else f" at δ = {significant(delta)}"
     line = Line(label=f"ε spent so far{at}", points=points, style=3)
@@ -145,4 +146,9 @@ def _told(line: Line, rounds: Rounds) -> str:
 
 
 def _metric(rounds: Rounds, name: str) -> list[float]:
-    return [value if defined(value := entry.metrics.get(name)) else math.nan for entry in rounds]
+    return [_drawable(entry.metrics.get(name)) for entry in rounds]
+
+
+def _drawable(value: float | None) -> float:
+    """Returns the value, or NaN where there is nothing to draw or no axis could hold it."""
+    return value if defined(value) and abs(value) <= _LARGEST else math.nan
