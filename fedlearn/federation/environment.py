@@ -27,8 +27,8 @@ QUIET: Mapping[str, str] = {
 def flower_environment(scratch: Path) -> dict[str, str]:
     """Returns the environment for ``flwr run`` with a SuperLink of its own.
 
-    Flower keeps its state and Ray its sessions in ``scratch``. Flower finds its own programs by
-    PATH, so this interpreter's come first.
+    Flower keeps its state, Ray its sessions and the hosts their sockets in ``scratch``. Flower finds
+    its own programs by PATH, so this interpreter's come first.
 
     Args:
       scratch: a short absolute path: Ray puts Unix sockets below it, which may have 107 characters.
@@ -42,6 +42,7 @@ def flower_environment(scratch: Path) -> dict[str, str]:
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(api),
         "FLWR_LOCAL_CONTROL_API_PORT": str(control),
         "RAY_TMPDIR": str(scratch / "ray"),
+        "TMPDIR": str(scratch),
         "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": python_path(),
     }

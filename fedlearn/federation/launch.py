@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,7 @@ def _run_app(bundle: Path, scratch: Path, *, log: Path, nodes: int, follower: _F
     """Runs ``flwr run`` under a leash until it ends, which ends everything it started."""
     federation = f"num-supernodes={nodes} client-resources-num-cpus=1 init-args-log-to-driver=false"
     command = [sys.executable, "-m", "fedlearn.federation.leash", "--lifeline"]
+    command += ["--launcher", str(os.getpid()), "--remove", str(scratch)]
     command += [FLWR, "run", str(bundle), "local", "--stream", "--federation-config", federation]
     with log.open("wb") as output, follower:
         process = subprocess.Popen(  # noqa: S603  # our own module, by full path

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Runs a command and ends everything that it started.")
     parser.add_argument("--lifeline", action="store_true", help="end when standard input does")
     parser.add_argument("--grace", type=float, default=GRACE_SECONDS, help="seconds from SIGTERM to SIGKILL")
+    parser.add_argument("--launcher", type=int, help="process id of whoever starts this")
+    parser.add_argument(
+        "--remove", metavar="FOLDER", help="remove the folder at the end if the launcher died"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -59,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         end_descendants(grace=options.grace)
+        if options.remove and os.getppid() != options.launcher:
+            shutil.rmtree(options.remove, ignore_errors=True)
 
 
 def end_descendants(*, grace: float) -> None:

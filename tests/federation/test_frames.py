@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from message_strategies import assert_same, messages
 from numpy.typing import NDArray
 
 from fedlearn.errors import MalformedMessage
 from fedlearn.federation import frames
 from fedlearn.rounds.transport import Lost, Message
+from tests.federation.message_strategies import assert_same, messages
 
 
 def through_a_socket(message: Message | Lost) -> Message | Lost:

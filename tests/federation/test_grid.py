@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import fake_grid
 import numpy as np
 import pytest
-from fake_grid import Clock, FakeGrid
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlearn.errors import ConfigError, RunError
 from fedlearn.federation.grid import GridTransport
 from fedlearn.rounds.transport import Lost, Message
+from tests.federation import fake_grid
+from tests.federation.fake_grid import Clock, FakeGrid
 
 NAMES = tuple(f"client-{index}" for index in range(5))
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from message_strategies import assert_same
 
 from fedlearn.errors import MalformedMessage, RunError
 from fedlearn.federation import assignment
@@ -23,8 +22,9 @@ from fedlearn.federation.assignment import Assignment
 from fedlearn.federation.pool import HostPool
 from fedlearn.federation.relay import relay
 from fedlearn.rounds.transport import Lost, Message
+from tests.federation.message_strategies import assert_same
 
-SETTLE = "echo_residents:settle"
+SETTLE = "tests.federation.echo_residents:settle"
 
 
 def whole(*names: str) -> Assignment:
@@ -176,7 +176,7 @@ with HostPool(whole, logs=Path({str(tmp_path)!r}), settle={SETTLE!r}) as pool:
 
 
 def test_a_host_that_cannot_start_says_why(tmp_path: Path) -> None:
-    pool = HostPool(whole("a"), logs=tmp_path, settle="echo_residents:settle_without_data")
+    pool = HostPool(whole("a"), logs=tmp_path, settle="tests.federation.echo_residents:settle_without_data")
     with pytest.raises(
         RunError, match=r"exit code 3 .*DataError: clients \['a'\] have no records; see .*host-0.log"
     ):
@@ -185,7 +185,9 @@ def test_a_host_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 
 def test_a_host_that_is_never_ready_is_not_waited_for(tmp_path: Path) -> None:
-    pool = HostPool(whole("a"), logs=tmp_path, settle="echo_residents:settle_never", ready_seconds=0.5)
+    pool = HostPool(
+        whole("a"), logs=tmp_path, settle="tests.federation.echo_residents:settle_never", ready_seconds=0.5
+    )
     with pytest.raises(RunError, match=r"not ready after 0.5 s; see .*host-\*.log"):
         pool.__enter__()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -89,6 +90,27 @@ def test_a_process_deaf_to_sigterm_is_killed() -> None:
         process.terminate()
         assert process.wait(30) == 130
     assert not is_running(pid)
+
+
+def test_the_folder_of_a_launcher_that_died_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    leash = [*LEASH, "--lifeline", "--remove", str(tmp_path / "scratch")]
+    script = (
+        "import os, subprocess, signal;"
+        f"leash = [*{leash!r}, '--launcher', str(os.getpid()), 'sleep', '1000'];"
+        "p = subprocess.Popen(leash, stdin=subprocess.PIPE); print(p.pid, flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as launcher:
+        process = os.pidfd_open(sleeper_of(launcher))
+        launcher.kill()
+    assert select.select([process], [], [], 30)[0], "the leash did not end"
+    os.close(process)
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_the_folder_of_a_launcher_that_lives_is_its_own(tmp_path: Path) -> None:
+    subprocess.run([*LEASH, "--launcher", str(os.getpid()), "--remove", str(tmp_path), "true"], check=True)
+    assert tmp_path.exists()
 
 
 def test_descendants_are_found_at_any_depth() -> None:

@@ -11,7 +11,6 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
-from message_strategies import assert_same, clients, messages
 
 from fedlearn.errors import MalformedMessage
 from fedlearn.federation.records import (
@@ -27,6 +26,7 @@ from fedlearn.federation.records import (
 )
 from fedlearn.rounds.messages import MAX_BODY_BYTES
 from fedlearn.rounds.transport import Lost, Message
+from tests.federation.message_strategies import assert_same, clients, messages
 
 VECTOR = np.arange(4, dtype=np.float32)
 REQUEST = Errand(message=Message(client="a", body=b"body", vectors=(VECTOR,)), address="/tmp/s", seconds=3.0)  # noqa: S108
