@@ -1,4 +1,3 @@
-# ruff: noqa: E501 # one line per CSS rule and per HTML element reads better than a wrapped one
 """The report's page: its style, and its template for jinja2 with autoescaping.
 
 Both are Python strings, because the package must work where only its ``.py`` files are.
