@@ -22,6 +22,7 @@ from fedlearn.algorithms.state import Algorithm
 from fedlearn.config import ExperimentConfig
 from fedlearn.data import PARTITIONERS
 from fedlearn.errors import ConfigError, FedLearnError
+from fedlearn.experiment.plan import cohort_size
 from fedlearn.experiment.population import (
     Population,
     RecordSet,
@@ -72,20 +73,44 @@ class Experiment:
         if self.test is not None and self.clients is None:
             raise ConfigError("test is given without clients; give both, or name a data set")
         if self.clients is None:
-            check_data_set_name(self.config.data)
-            PARTITIONERS.resolve(self.config.data.partition.kind)
-        if self.config.secure_aggregation.enabled and not self.aggregator.linear:
+            self._check_data()
+        if self.model is None:
+            self._check_model()
+        if self.config.secure_aggregation.enabled:
+            self._check_summable()
+        _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
+
+    def _check_data(self) -> None:
+        check_data_set_name(self.config.data)
+        partition = self.config.data.partition
+        check_arguments(
+            PARTITIONERS.resolve(partition.kind),
+            partition.arguments,
+            label=f"partition {partition.kind!r}",
+            given=frozenset({"labels", "clients", "rng", "owners"}),
+        )
+
+    def _check_model(self) -> None:
+        """A data set knows its classes and tokens; with own objects the user says how many there are."""
+        config = self.config.model
+        known = {"shape", "vocabulary"} if self.clients is not None else {"shape", "classes", "vocabulary"}
+        own = {"vocabulary"} & config.arguments.keys()
+        label = f"model {config.name!r}"
+        check_arguments(
+            MODELS.resolve(config.name), config.arguments, label=label, given=frozenset(known - own)
+        )
+
+    def _check_summable(self) -> None:
+        if not self.aggregator.linear:
             raise ConfigError(
                 f"aggregation.name={self.config.aggregation.name!r} needs each client's update in the clear;"
                 " secure aggregation reveals only their sum: use 'weighted-mean', or switch one of them off"
             )
-        if self.model is None:
-            label = f"model {self.config.model.name!r}"
-            given = frozenset({"shape", "classes", "vocabulary"})
-            check_arguments(
-                MODELS.resolve(self.config.model.name), self.config.model.arguments, label=label, given=given
+        if self.config.cohort.sampling == "poisson" and self.config.cohort.fraction < 1:
+            raise ConfigError(
+                "cohort.sampling='poisson' draws cohorts of any size; ring, quorum and floor of secure"
+                " aggregation are proved for one size: use 'fixed'"
             )
-        _ = self.algorithm, self.recipe, self.metric_functions
 
     @classmethod
     def from_toml(cls, path: str | Path, *, settings: Sequence[str] = (), **objects: Any) -> Self:
@@ -229,5 +254,5 @@ class Experiment:
             return tuple(names)
         if cohort.sampling == "poisson":
             return tuple(name for name in names if rng.random() < cohort.fraction)
-        count = max(1, int(cohort.fraction * len(names) + 0.5))
+        count = cohort_size(self.config, self.population)
         return tuple(sorted(rng.choice(names, size=count, replace=False).tolist()))

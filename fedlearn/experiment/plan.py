@@ -42,7 +42,8 @@ class Enrolment:
 
 def cohort_size(config: ExperimentConfig, population: Population) -> int:
     """Returns the number of clients in a cohort (its expectation, if cohorts are Poisson), at least 1."""
-    return max(1, round(config.cohort.fraction * len(population.clients)))
+    # Halves go up; round() would send them to the even neighbour.
+    return max(1, int(config.cohort.fraction * len(population.clients) + 0.5))
 
 
 def weights(config: ExperimentConfig, population: Population) -> dict[str, float]:

@@ -134,9 +134,17 @@ def from_data_set(
 
 
 def from_objects(clients: Mapping[str, RecordSet], test: RecordSet | None, config: DataConfig) -> Population:
-    """Returns the population of data sets given as objects, one per client."""
+    """Returns the population of data sets given as objects, one per client.
+
+    Raises:
+      ConfigError: no client, or one without a declared size.
+      DataError: a data set is empty, has no length, or holds a record that is not finite.
+    """
     if not clients:
         raise ConfigError("clients is empty: give at least one data set")
+    if test is not None:
+        size_of(test, client="test")
+        _check_tensors(test, "test")
     held = {}
     for name in sorted(clients):
         size = size_of(clients[name], client=name)
@@ -149,9 +157,15 @@ def from_objects(clients: Mapping[str, RecordSet], test: RecordSet | None, confi
 def _check_tensors(records: RecordSet, name: str) -> None:
     """Checks records that lie in memory; others are met one batch at a time."""
     if isinstance(records, TensorDataset):
+        if len(records.tensors) != 2:
+            raise DataError(
+                f"client {name!r}: {len(records.tensors)} tensors in a record; give (inputs, targets)"
+            )
         inputs, targets = records.tensors
         check_finite(inputs.numpy(), client=name)
-        if not targets.is_floating_point():
+        if targets.is_floating_point():
+            check_finite(targets.numpy(), client=name)
+        else:
             check_targets(targets.flatten().numpy(), classes=2**31, client=name)
 
 
