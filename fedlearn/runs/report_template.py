@@ -357,8 +357,8 @@ the first round took {{ result.timing.first_round_s | seconds }}</dd>
 
 <section aria-labelledby="lost">
 <h2 id="lost">What went wrong on the way</h2>
-<p>{{ result.secure_aggregation.failed_rounds | counted("failed round") }};
-{{ result.secure_aggregation.dropouts | counted("dropout") }} over the run.
+<p>Over the run: {{ result.secure_aggregation.failed_rounds | counted("failed round") }} and
+{{ result.secure_aggregation.dropouts | counted("dropout") }}.
 {%- if result.secure_aggregation.failed_rounds %} A failed round leaves the model as it was
 {%- if result.privacy %}; its privacy cost is counted all the same{% endif %}.{% endif %}</p>
 {% if failed %}

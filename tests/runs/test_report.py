@@ -263,7 +263,7 @@ def test_page_of_a_bare_result() -> None:
     assert "every update" in page.words
     assert "not measured" in page.words
     assert page.words.count("no figures: baselines.local is off") == 2
-    assert "no failed rounds; no dropouts" in page.words
+    assert "no failed rounds and no dropouts" in page.words
     assert "figure" not in page.tags
 
 
@@ -280,7 +280,7 @@ def test_unprotected_run_stands_in_the_row_without_protection() -> None:
 
 def test_failed_rounds_and_dropouts_are_told() -> None:
     words = parsed(full_result(), some_rounds()).words
-    assert "1 failed round; 3 dropouts over the run." in words
+    assert "Over the run: 1 failed round and 3 dropouts." in words
     assert "Round 2: agree: 1 client answered, 2 are needed" in words
     assert "no answer in time: 1–3" in words
 
