@@ -64,12 +64,14 @@ class Exchange:
         Raises:
           RunError: a client reported an error and the exchange is strict.
         """
+        waiting = set(requests)
         for answer in self._transport.exchange(self._messages(requests, vectors), deadline=self._deadline):
             if isinstance(answer, Lost):
                 self.drop(answer.client, answer.reason)
                 continue
             self.bytes_up += answer.size
-            reply = self._accepted(answer, requests)
+            reply = self._accepted(answer, waiting)
+            waiting.discard(answer.client)
             if reply is not None:
                 yield answer.client, reply, answer
 
@@ -81,9 +83,9 @@ class Exchange:
             self.bytes_down += message.size
             yield message
 
-    def _accepted(self, answer: Message, requests: Mapping[str, Request]) -> Reply | None:
-        """Returns the reply if it belongs here; else records why not and returns None."""
-        if answer.client not in requests:
+    def _accepted(self, answer: Message, waiting: set[str]) -> Reply | None:
+        """Returns the reply if it belongs here and is the first; else records why not and returns None."""
+        if answer.client not in waiting:
             self.drop(answer.client, "unasked")
             return None
         try:
