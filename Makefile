@@ -62,9 +62,10 @@ test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or o
 # `flwr run` ends with 0 also when the run has failed.
 .PHONY: flower
 flower: $(VENV)/.installed  ## Run the quickstart with `flwr run .`, offline and in this folder
-	@rm -f "$(FLOWER_RUN)/result.json"
+	@rm -f "$(FLOWER_RUN)/result.json" "$(FLOWER_RUN)/failure.json"
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m fedlearn.federation.leash \
-	  $(BIN)/flwr run . --stream -c "run-dir='$(FLOWER_RUN)'"
+	  $(BIN)/flwr run . --stream -c "run-dir='$(FLOWER_RUN)'" \
+	  --federation-config 'num-supernodes=5 client-resources-num-cpus=1 init-args-log-to-driver=false'
 	@test -f "$(FLOWER_RUN)/result.json" || { cat "$(FLOWER_RUN)/failure.json"; exit 1; }
 
 .PHONY: simulations

@@ -16,6 +16,7 @@ COMMANDS = {
     "simulate": "run an experiment in simulation and write its run directory",
     "config": "list or explain the keys of an experiment",
     "epsilon": "plan a privacy budget: noise, rounds or ε from the others",
+    "budget": "show, verify or export what a site's records have spent",
     "report": "write the HTML report of a finished run anew",
 }
 """Command → what it does; each is a module of this package with ``add_arguments`` and ``run``."""

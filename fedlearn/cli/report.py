@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Writes ``report.html`` into the run directory and prints its path."""
     directory = RunDirectory(Path(arguments.directory))
-    directory.write("report.html", report_page(Result.load(directory.path), directory.rounds()))
+    result, rounds = Result.load(directory.path), directory.rounds()
+    directory.write("report.html", report_page(result, rounds, experiment=directory.experiment()))
     print(directory.path / "report.html")
     return 0

@@ -81,6 +81,13 @@ class RunDirectory:
         contiguous = {name: value.contiguous() for name, value in state.items()}
         write_atomically(self.path / "model.safetensors", to_safetensors(contiguous))
 
+    def experiment(self) -> str:
+        """Returns the resolved experiment as TOML; raises RunDirectoryError if it is missing."""
+        try:
+            return (self.path / "experiment.toml").read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunDirectoryError(f"{self.path} holds no run: experiment.toml: {error.strerror}") from None
+
     def rounds(self) -> list[dict[str, Any]]:
         """Returns the lines of ``rounds.jsonl``; raises RunDirectoryError if it is missing or broken."""
         path = self.path / "rounds.jsonl"

@@ -40,7 +40,7 @@ def finish(
     )
     directory.write_model(model.state_dict())
     directory.write("privacy_statement.json", json.dumps(statement_of(setup, course), indent=2) + "\n")
-    directory.write("report.html", report_page(result, course.rounds))
+    directory.write("report.html", report_page(result, course.rounds, experiment=setup.experiment.to_toml()))
     directory.write("result.json", result.to_json() + "\n")
     return result.model_copy(update={"directory": directory.path})
 
@@ -48,6 +48,7 @@ def finish(
 def amend(directory: RunDirectory, result: Result, baselines: Baselines) -> Result:
     """Returns a finished run's result with baselines computed afterwards; writes it and its report."""
     amended = result.model_copy(update={"baselines": baselines})
-    directory.write("report.html", report_page(amended, directory.rounds()))
+    page = report_page(amended, directory.rounds(), experiment=directory.experiment())
+    directory.write("report.html", page)
     directory.write("result.json", amended.to_json() + "\n")
     return amended

@@ -42,7 +42,7 @@ def measure(name: str, seeds: int) -> str:
         with tempfile.TemporaryDirectory() as folder:
             results.append(simulate(experiment, out=Path(folder) / "run"))
     seconds = (time.perf_counter() - started) / seeds
-    columns = [
+    columns: list[list[Metrics | None]] = [
         [result.baselines.local.metrics for result in results],
         [result.baselines.unprotected.metrics for result in results],
         [result.final for result in results],

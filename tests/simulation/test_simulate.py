@@ -15,6 +15,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import epsilon
+from fedlearn.rounds.client import Client
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import RoundReport, Silent
 from fedlearn.runs.result import Result
@@ -78,6 +79,7 @@ def test_clients_and_server_charge_the_same_events(experiment: Make) -> None:
     execution = Execution(setup, transport, directory=None, progress=Silent(), strict=True)
     course = execution.run(execution.begin())
     for name, client in transport.clients.items():
+        assert isinstance(client, Client)
         assert client.account is not None
         assert client.account.events == course.accounts[name].events
         assert client.account.steps == 3 * setup.protections[name].plan.steps
