@@ -25,7 +25,8 @@ from fedlearn.secagg.ring import add_in_ring, ring_dtype
 
 __all__ = ["FixedPoint", "RandomBits", "add_in_ring"]
 
-_CHUNK: Final = 1 << 14
+_CHUNK: Final = 1 << 15
+_COIN_BITS: Final = 16
 _MAX_FRACTIONAL_BITS: Final = 52
 
 
@@ -41,8 +42,9 @@ class RandomBits(Protocol):
 class FixedPoint:
     r"""The value x with weight w is the integer nearest w · x · 2^f below or above, modulo 2^b.
 
-    It is rounded up with the odds of its fraction, so that the encoding is unbiased (to within 2⁻²⁴
-    of a step) and the fraction stays secret: the odds come from secret bits, independent of the masks.
+    It is rounded up with the odds of its fraction, so that the encoding is unbiased: to within 2⁻¹⁶ of
+    a step, or 2⁻²⁹ of the vector's largest coordinate where that is more. The coins are secret bits,
+    independent of the masks.
 
     =====================  ==========================
     NaN or infinite        UnencodableVector
@@ -191,13 +193,10 @@ class FixedPoint:
             raise ConfigError(f"weight={weight} must lie in [0, {self.max_weight}], the agreed max_weight")
         if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
             raise UnencodableVector(f"vector of {vector.dtype} {vector.shape}; float32 (d,) is encoded")
+        largest = self._largest(vector)
         source = Keystream.from_os() if bits is None else bits
-        wide = vector.dtype == np.float64 or self.modulus_bits == 64
         out: RingVector = np.empty(vector.size, self.dtype)
-        for start in range(0, vector.size, _CHUNK):
-            piece = vector[start : start + _CHUNK]
-            self._check(piece, start)
-            out[start : start + _CHUNK] = self._rounded(piece, weight, source, wide=wide)
+        self._round(vector, weight, math.frexp(largest * weight * 2.0**self.fractional_bits)[1], source, out)
         return out
 
     def decode(self, total: RingVector) -> NDArray[np.float64]:
@@ -211,31 +210,66 @@ class FixedPoint:
         signed = total.view(f"<i{total.itemsize}")
         return signed * 2.0**-self.fractional_bits
 
-    def _rounded(
-        self, piece: NDArray[np.floating], weight: float, source: RandomBits, *, wide: bool
-    ) -> RingVector:
-        real, integer, limit = (np.float64, np.int64, 53) if wide else (np.float32, np.int32, 24)
-        scaled = np.multiply(piece, weight * 2.0**self.fractional_bits, dtype=real)
-        floor = np.floor(scaled)
-        scaled -= floor
-        coins: NDArray[np.unsignedinteger] = np.empty(piece.size, np.uint64 if wide else np.uint32)
-        source.fill(coins)
-        np.right_shift(coins, 8 * coins.itemsize - limit, out=coins)
-        floor += np.multiply(coins, 2.0**-limit, dtype=real) < scaled
-        if np.abs(floor).max(initial=0) > self.limit:
-            # The product was rounded to the precision of its type: at most there, one step too far.
-            np.clip(floor, -_below(self.limit, real), _below(self.limit, real), out=floor)
-        rounded: RingVector = floor.astype(integer).astype(self.dtype)
-        return rounded
+    def _round(
+        self,
+        vector: NDArray[np.floating],
+        weight: float,
+        exponent: int,
+        source: RandomBits,
+        out: RingVector,
+    ) -> None:
+        """Writes floor(w · x · 2^f + u) with u uniform on [0, 1), all magnitudes below 2^exponent.
 
-    def _check(self, piece: NDArray[np.floating], start: int) -> None:
-        # A NaN fails every comparison, hence the form of this one.
-        if piece.size and not (piece.max() <= self.value_range and piece.min() >= -self.value_range):
-            place = int(np.argmin(np.abs(piece) <= self.value_range))
+        In integers: a value with r binary places, plus r random bits, shifted right by r.
+        """
+        wide = vector.dtype == np.float64 or self.modulus_bits == 64 or exponent > _NARROW.room
+        path = _WIDE if wide else _NARROW
+        places = max(0, min(_COIN_BITS, path.room - exponent))
+        scale = path.real(weight * 2.0 ** (self.fractional_bits + places))
+        scaled: NDArray[np.floating] = np.empty(min(_CHUNK, vector.size), path.real)
+        numbers: NDArray[np.signedinteger] = np.empty(scaled.size, path.integer)
+        carries = np.empty_like(numbers)
+        coins: NDArray[np.uint16] = np.empty(scaled.size, "<u2")
+        for start in range(0, vector.size, _CHUNK):
+            piece = vector[start : start + _CHUNK]
+            size = piece.size
+            np.multiply(piece, scale, out=scaled[:size])
+            np.copyto(numbers[:size], scaled[:size], casting="unsafe")
+            source.fill(coins[:size])
+            np.copyto(carries[:size], coins[:size])
+            if places < _COIN_BITS:
+                np.right_shift(carries[:size], _COIN_BITS - places, out=carries[:size])
+            np.add(numbers[:size], carries[:size], out=numbers[:size])
+            np.right_shift(numbers[:size], places, out=numbers[:size])
+            if exponent >= self.limit.bit_length():
+                # The product was rounded to its type's precision, perhaps to a step beyond the limit.
+                np.clip(numbers[:size], -self.limit, self.limit, out=numbers[:size])
+            np.copyto(out[start : start + size], numbers[:size], casting="unsafe")
+
+    def _largest(self, vector: NDArray[np.floating]) -> float:
+        """Returns the largest magnitude; raises UnencodableVector if it is beyond ``value_range``."""
+        largest = max(float(vector.max(initial=0)), -float(vector.min(initial=0)))
+        # A NaN is its own largest and smallest, and fails every comparison.
+        if not largest <= self.value_range:
+            place = int(np.argmin(np.abs(vector) <= self.value_range))
             raise UnencodableVector(
-                f"coordinate {start + place} is {piece[place]}, beyond value_range={self.value_range}; raise"
+                f"coordinate {place} is {vector[place]}, beyond value_range={self.value_range}; raise"
                 " secure_aggregation.value_range or clip the update"
             )
+        return largest
+
+
+@dataclass(frozen=True)
+class _Path:
+    """Types of one width, and the bits of a magnitude that leave room for sign and carry."""
+
+    real: type[np.float32] | type[np.float64]
+    integer: type[np.int32] | type[np.int64]
+    room: int
+
+
+_NARROW = _Path(np.float32, np.int32, 30)
+_WIDE = _Path(np.float64, np.int64, 62)
 
 
 def _finest_exact(clients: int, magnitude: float, modulus_bits: int) -> int:
@@ -251,9 +285,3 @@ def _finest_exact(clients: int, magnitude: float, modulus_bits: int) -> int:
 
 def _limit(magnitude: float, fractional_bits: int) -> int:
     return math.ceil(math.ldexp(magnitude, fractional_bits))
-
-
-def _below(limit: int, real: type[np.float32] | type[np.float64]) -> float:
-    """Returns the largest float of the type that is at most the limit."""
-    nearest = real(limit)
-    return float(nearest if int(nearest) <= limit else np.nextafter(nearest, real(0)))

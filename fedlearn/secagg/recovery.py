@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fedlearn._types import RingVector
 from fedlearn.crypto.agreement import AgreementKey
@@ -40,6 +41,11 @@ class Recovery:
     survivors: tuple[str, ...]
     dealings: Mapping[str, Dealing] = field(repr=False)
     _shares: dict[str, dict[int, int]] = field(default_factory=dict, repr=False)
+    _promises: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _survived(self) -> frozenset[str]:
+        return frozenset(self.survivors)
 
     def add(self, holder: str, shares: Sequence[bytes]) -> None:
         """Takes all shares of a holder, or none.
@@ -70,7 +76,7 @@ class Recovery:
         seeds = MaskSeeds()
         for client in self.members:
             secret = self._rebuilt(client)
-            if client in self.survivors:
+            if client in self._survived:
                 self._check_seed(client, secret)
                 seeds.minus.append(self_mask_seed(self.cohort.session, client, secret))
             else:
@@ -81,18 +87,20 @@ class Recovery:
         add_masks(total, plus=seeds.plus, minus=seeds.minus)
 
     def _checked(self, owner: str, holder: str, share: bytes) -> int:
-        kind = "seed" if owner in self.survivors else "key"
+        kind = "seed" if owner in self._survived else "key"
         hashed = share_hash(self.cohort.session, dealer=owner, holder=holder, kind=kind, share=share)
-        if hashed != self._promised(owner, holder, kind):
+        if hashed != self._promised(owner)[holder]:
             raise FaultyHolder(holder, f"its share of {owner!r} is not the one dealt to it")
         return element_from_bytes(share)
 
-    def _promised(self, owner: str, holder: str, kind: str) -> bytes:
-        dealing = self.dealings[owner]
-        if owner == holder:
-            return dealing.own_share_hash
-        sealed = dealing.sealed[self.cohort.neighbours[owner].index(holder)]
-        return sealed.seed_share_hash if kind == "seed" else sealed.key_share_hash
+    def _promised(self, owner: str) -> dict[str, bytes]:
+        """Returns the hashes of the owner's shares that are to be revealed, by holder."""
+        if owner not in self._promises:
+            dealing, survived = self.dealings[owner], owner in self._survived
+            hashes = [s.seed_share_hash if survived else s.key_share_hash for s in dealing.sealed]
+            promised = dict(zip(self.cohort.neighbours[owner], hashes, strict=True))
+            self._promises[owner] = {**promised, owner: dealing.own_share_hash}
+        return self._promises[owner]
 
     def _rebuilt(self, owner: str) -> bytes:
         threshold = self.cohort.parameters.threshold
