@@ -154,7 +154,7 @@ class Client:
     def _masked(
         self, request: SecureTrainRequest, params: Vector
     ) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
-        secure = self._secure()
+        secure, _ = self._agreed()
         session = self._session_of(request.round)
         try:
             session.accept_inputs_request(
@@ -178,10 +178,10 @@ class Client:
         bits = self._rounding(round)
         return secure.encoding.encode(update, weight=self._protection.weight, bits=bits)
 
-    def _secure(self) -> SecureSum:
+    def _agreed(self) -> tuple[SecureSum, Membership]:
         if self._protection.secure is None or self._membership is None:
-            raise ProtocolError("the server asks for secure aggregation; this experiment has none")
-        return self._protection.secure
+            raise ProtocolError("the server asks for secure aggregation; this client is no member of any")
+        return self._protection.secure, self._membership
 
     def _session_of(self, round: int) -> ClientSession:
         """Returns the session of the round; an older session's secrets are dropped with it."""
@@ -192,10 +192,7 @@ class Client:
         return self._session[1]
 
     def _open_session(self, round: int) -> ClientSession:
-        secure = self._secure()
-        membership = self._membership
-        if membership is None:
-            raise ProtocolError("this client has no key for secure aggregation")
+        secure, membership = self._agreed()
         return ClientSession(
             client=self.name,
             key=membership.key,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from fedlearn.data.records import DataSet, Records
 from fedlearn.errors import ConfigError, DataError, ModelError, UnknownName
 from fedlearn.experiment import Experiment
 from fedlearn.experiment import experiment as module_under_test
@@ -39,6 +40,21 @@ CLIENTS = {"b": tensors(6), "a": tensors(5)}
 
 def own_metric(targets: np.ndarray[Any, Any], probabilities: np.ndarray[Any, Any]) -> float:
     return float(len(targets))
+
+
+def text_data(folder: Path | None = None) -> DataSet:
+    rng = np.random.default_rng(0)
+    records = Records(inputs=rng.integers(9, size=(20, 5)), targets=rng.integers(2, size=20))
+    return DataSet(
+        name="text",
+        records=records,
+        classes=2,
+        shape=(5,),
+        kind="text",
+        licence="none",
+        source="drawn",
+        vocabulary=9,
+    )
 
 
 def open_model(**arguments: Any) -> nn.Module:
@@ -222,6 +238,16 @@ class TestModels:
         made = Experiment.from_dict({"model": {"name": f"{__name__}:open_model"}}, clients=CLIENTS)
         with pytest.raises(ConfigError, match=r"needs model\.arguments\.classes with data given as objects"):
             made.build_model()
+
+    def test_a_text_s_vocabulary_is_the_model_s_unless_it_says_another(self) -> None:
+        def tokens(**arguments: Any) -> int:
+            model = {"name": "lstm", "arguments": {"embedding": 3, "hidden": 4, **arguments}}
+            data = {"dataset": f"{__name__}:text_data", "partition": {"clients": 2}}
+            module = Experiment.from_dict({"data": data, "model": model}).build_model().module
+            return len(dict(module.named_parameters())["body.embedding.weight"])
+
+        assert tokens() == 9
+        assert tokens(vocabulary=12) == 12
 
     def test_own_text_says_how_many_tokens_there_are(self) -> None:
         text = TensorDataset(torch.randint(9, (4, 5)), torch.randint(2, (4,)))

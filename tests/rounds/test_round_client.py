@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedlearn._types import Vector
-from fedlearn.errors import BudgetExhausted, DataError, MalformedMessage, ProtocolError
+from fedlearn.errors import BudgetExhausted, DataError, FaultyDealer, MalformedMessage, ProtocolError
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.rounds.client import model_digest
 from fedlearn.rounds.messages import (
     Failure,
     Request,
+    SecureReply,
     SecureRequest,
     SecureTrainRequest,
     TrainReply,
@@ -26,6 +27,7 @@ from fedlearn.rounds.messages import (
     encode,
 )
 from fedlearn.rounds.transport import Message
+from fedlearn.secagg.client import ClientSession
 from tests.rounds.parties import RECORD, RUN, Constant, client, federation, names_of, updates_of
 
 UPDATE = np.arange(6, dtype=np.float32)
@@ -115,11 +117,11 @@ class TestRefusals:
                 MalformedMessage,
                 "NaN or inf",
             ),
-            (asking(SecureRequest(run=RUN, round=0, payload=b"")), ProtocolError, "this experiment has none"),
+            (asking(SecureRequest(run=RUN, round=0, payload=b"")), ProtocolError, "is no member of any"),
             (
                 asking(SecureTrainRequest(run=RUN, round=0, payload=b""), MODEL),
                 ProtocolError,
-                "this experiment has none",
+                "is no member of any",
             ),
         ],
     )
@@ -141,7 +143,7 @@ class TestRefusals:
     def test_a_client_without_a_key_is_no_member(self) -> None:
         names = names_of(4)
         _, secure = federation(updates_of(names), dict.fromkeys(names, 1.0), mode="masked")
-        with pytest.raises(ProtocolError, match="this experiment has none"):
+        with pytest.raises(ProtocolError, match="is no member of any"):
             client("a", Constant(UPDATE), secure=secure).answer(
                 asking(SecureRequest(run=RUN, round=0, payload=b""))
             )
@@ -154,6 +156,22 @@ class TestRefusals:
             member.handle(asking(SecureRequest(run=RUN, round=round, payload=b""), to="client-0"))
         with pytest.raises(ProtocolError, match="request of round 4; round 5 has begun"):
             member.answer(asking(SecureRequest(run=RUN, round=4, payload=b""), to="client-0"))
+
+
+class TestFaultyDealer:
+    def test_a_complaint_leaves_and_no_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server needs the complaint to exclude the dealer; without training nothing is spent."""
+
+        def complaining(*arguments: object, **more: object) -> None:
+            raise FaultyDealer("client-3", "its share is wrong", b"signed complaint")
+
+        monkeypatch.setattr(ClientSession, "accept_inputs_request", complaining)
+        names = names_of(4)
+        clients, _ = federation(updates_of(names), dict.fromkeys(names, 1.0), mode="masked", record=RECORD)
+        request = SecureTrainRequest(run=RUN, round=0, payload=b"")
+        reply = clients["client-0"].answer(asking(request, MODEL, to="client-0"))
+        assert decode_reply(reply.body) == SecureReply(run=RUN, round=0, payload=b"signed complaint")
+        assert reply.vectors == ()
 
 
 class TestAccount:
