@@ -1,37 +1,31 @@
-"""Record-level DP-SGD in a client: per-record gradients by Opacus, clipping and noise by us.
+"""Record-level DP-SGD in a client: clipped gradient sums, and noise on them.
 
-Opacus' hooks give each record's gradient. The clipped sum and its noise are ours, because the noise
-must come from the OS-keyed generator (Opacus draws from torch's, which ``torch.manual_seed``
-repeats), because one record that is NaN must not poison the sum, and because a Poisson batch may be
-empty: it is noised and charged like any other.
+The noise is ours and not that of Opacus' optimizer, because it must come from the OS-keyed generator
+(torch's is repeated by ``torch.manual_seed``); so is the sum, because one record that is NaN must not
+poison it, and because a Poisson batch may be empty: it is noised and charged like any other.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opacus.grad_sample import GradSampleHooks
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from fedlearn._validate import in_range, positive
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ModelError
+from fedlearn.training.fast_clip import FastClip
+from fedlearn.training.hook_clip import HookClip
 from fedlearn.training.objective import Loss
 from fedlearn.training.vector import FlatModel, refuse_running_statistics
 
 # Per-record gradient values held at a time (8 MB): with more, fresh pages cost more than arithmetic.
 _HELD_VALUES = 1 << 21
-_SMALLEST_PIECE, _LARGEST_PIECE = 8, 256
-
-# A float32 norm of a block of 256 is off by at most 256 · 2^-24 / 2 of itself, whatever the order of
-# its sum; factors are lowered by more, so that no clipped gradient exceeds the bound.
-_NORM_BLOCK = 256
-_ROUNDING = 1e-5
+_SMALLEST_PIECE, _LARGEST_PIECE = 8, 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +74,10 @@ def check_clippable(module: nn.Module) -> None:
 class PrivateGradient:
     """Writes noisy clipped gradients into a model's gradient buffer.
 
-    The hooks are put on once and stay: a model that is wrapped anew each round would be hooked twice.
-    The loss is evaluated for each record alone, so that a loss that couples records (a mean over
-    the tokens that count, a contrast between records) cannot undo the bound on one record's influence.
+    One of them serves a model for its life. Models of known layers take the fast path; others are clipped
+    by Opacus' hooks, to the same result. The loss is evaluated for each record alone, so that a loss
+    that couples records (a mean over the tokens that count, a contrast between records) cannot undo
+    the bound on one record's influence.
 
     Args:
       model: the model; its parameters keep their names.
@@ -96,10 +91,11 @@ class PrivateGradient:
         check_clippable(model.module)
         self._model = model
         self._losses = torch.vmap(lambda output, target: loss(output[None], target[None]).sum())
-        self._parameters = [p for p in model.module.parameters() if p.requires_grad]
-        self._piece = max(_SMALLEST_PIECE, min(_LARGEST_PIECE, _HELD_VALUES // model.dimension))
+        self._clip = FastClip(model.module) if FastClip.supports(model.module) else HookClip(model.module)
+        self._piece = max(
+            _SMALLEST_PIECE, min(_LARGEST_PIECE, _HELD_VALUES // max(1, self._clip.held_values))
+        )
         self._seen_apart = False
-        self._hooks = GradSampleHooks(model.module, batch_first=True, loss_reduction="sum", strict=True)
 
     def write(
         self, inputs: Tensor | None, targets: Tensor | None, *, privacy: RecordPrivacy, noise: NoiseSource
@@ -113,14 +109,17 @@ class PrivateGradient:
           noise: where the noise comes from; one vector is drawn, also for an empty step.
 
         Raises:
-          ModelError: the output for one record depends on another record.
+          ModelError: the output for one record depends on another record, or records are not the first
+            dimension of a layer's input.
         """
         total = torch.zeros_like(self._model.gradient)
         if inputs is not None and targets is not None:
             self._check_apart(inputs)
             for start in range(0, len(inputs), self._piece):
                 piece = slice(start, start + self._piece)
-                total += self._clipped_sum(inputs[piece], targets[piece], privacy.max_grad_norm)
+                total += self._clip.clipped_sum(
+                    self._losses, inputs[piece], targets[piece], privacy.max_grad_norm
+                )
         stddev = privacy.noise_multiplier * privacy.max_grad_norm
         noisy = torch.from_numpy(noise.perturb(total.numpy(), stddev=stddev))
         torch.div(noisy, privacy.expected_batch, out=self._model.gradient)
@@ -129,30 +128,6 @@ class PrivateGradient:
         if not self._seen_apart and len(inputs) > 1:
             check_records_apart(self._model.module, inputs)
             self._seen_apart = True
-
-    def _clipped_sum(self, inputs: Tensor, targets: Tensor, bound: float) -> Tensor:
-        """Returns the sum over records of g · min(1, C / ‖g‖), shape (d,); non-finite records give zero."""
-        held = [parameter.grad for parameter in self._parameters]
-        for parameter in self._parameters:
-            parameter.grad = None
-        with warnings.catch_warnings():
-            # Opacus' hooks need no gradient with respect to the records, and PyTorch remarks on that.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            losses = self._losses(self._model.module(inputs), targets)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-        samples = [self._per_record(parameter, len(inputs)) for parameter in self._parameters]
-        for parameter, grad in zip(self._parameters, held, strict=True):
-            parameter.grad = grad
-        return clipped_sum(samples, bound)
-
-    def _per_record(self, parameter: nn.Parameter, records: int) -> Tensor:
-        """Returns (b, p) gradients of one parameter and forgets them on the parameter."""
-        sample: Tensor | None = getattr(parameter, "grad_sample", None)
-        if sample is None:
-            # A parameter that the forward pass left out has no gradient, as in plain autograd.
-            return torch.zeros(records, parameter.numel())
-        parameter.grad_sample = None  # type: ignore[attr-defined]  # an attribute that Opacus adds
-        return sample.flatten(1)
 
 
 def check_records_apart(module: nn.Module, inputs: Tensor) -> None:
@@ -176,41 +151,6 @@ def check_records_apart(module: nn.Module, inputs: Tensor) -> None:
             f"{type(module).__name__}: the output for one record changes with another record of the batch;"
             " no record has its own gradient; normalise within a record (nn.GroupNorm, nn.LayerNorm)"
         )
-
-
-def clipped_sum(samples: list[Tensor], bound: float) -> Tensor:
-    """Returns Σ g · min(1, C / ‖g‖) over records, shape (d,), float32.
-
-    Guarantee: adding or removing one record changes the sum by at most C in L2, up to the rounding of
-    the sum. A record whose gradient is not finite, or so large that its norm overflows (1e19), adds 0.
-
-    Args:
-      samples: per-record gradients of each parameter, shapes (b, p), over the same b records.
-      bound: C > 0.
-    """
-    factors = clip_factors(samples, bound)
-    kept = factors > 0
-    if not kept.all():
-        # Zero times NaN is NaN: records that count for nothing are taken out, not weighed.
-        factors, samples = factors[kept], [sample[kept] for sample in samples]
-    return torch.cat([factors @ sample for sample in samples])
-
-
-def clip_factors(samples: list[Tensor], bound: float) -> Tensor:
-    """Returns min(1, C / ‖g‖) of each record, lowered by 1e-5 at most, shape (b,); 0 if ‖g‖ is not finite."""
-    squares = torch.stack([_square_norms(sample) for sample in samples]).sum(dim=0)
-    norms = squares.sqrt()
-    factors = (bound * (1.0 - _ROUNDING) / norms).clamp(max=1.0)
-    return torch.where(torch.isfinite(norms), factors, 0.0).float()
-
-
-def _square_norms(sample: Tensor) -> Tensor:
-    """Returns ‖g‖² of each row, shape (b,), float64: float32 within blocks, float64 between them."""
-    whole = sample.shape[1] - sample.shape[1] % _NORM_BLOCK
-    blocks = sample[:, :whole].reshape(len(sample), whole // _NORM_BLOCK, _NORM_BLOCK)
-    squares: Tensor = torch.linalg.vector_norm(blocks, dim=2).double().square_().sum(dim=1)
-    squares += torch.linalg.vector_norm(sample[:, whole:], dim=1).double().square_()
-    return squares
 
 
 def poisson_sample(records: int, privacy: RecordPrivacy, noise: NoiseSource) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.privacy.accounting import epsilon
 from fedlearn.privacy.events import SampledGaussianEvent
-from fedlearn.training import private
+from fedlearn.training import fast_clip
 from fedlearn.training.private import PrivateGradient, RecordPrivacy
 from fedlearn.training.vector import FlatModel
 
@@ -108,7 +108,7 @@ def test_half_of_the_noise_is_flagged() -> None:
 
 
 def test_missing_clipping_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private, "clip_factors", lambda samples, bound: torch.ones(len(samples[0])))
+    monkeypatch.setattr(fast_clip, "factors_of", lambda squares, bound: torch.ones(len(squares)))
     found = audit(noise_multiplier=1.0, rounds=1, charged=1)
     assert found.bound > found.accounted
 

@@ -20,6 +20,7 @@ from fedlearn.errors import ConfigError, ModelError
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.training.batches import StepPlan
+from fedlearn.training.clipping import clipped_sum
 from fedlearn.training.local import LocalTrainer, Recipe, Workbench
 from fedlearn.training.objective import cross_entropy
 from fedlearn.training.optimizers import sgd
@@ -27,7 +28,6 @@ from fedlearn.training.private import (
     PrivateGradient,
     RecordPrivacy,
     check_clippable,
-    clipped_sum,
     poisson_sample,
 )
 from fedlearn.training.vector import FlatModel
