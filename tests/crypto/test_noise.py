@@ -111,10 +111,9 @@ def test_two_processes_under_one_torch_seed_draw_different_noise() -> None:
         "from fedlearn.crypto.noise import NoiseSource\n"
         "print(NoiseSource().perturb(numpy.zeros(4, numpy.float32), stddev=1.0).tolist())"
     )
-    outputs = {
-        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
-        for _ in range(2)
-    }
+    children = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) for _ in range(2)]
+    outputs = {child.communicate()[0] for child in children}
+    assert all(child.returncode == 0 for child in children)
     assert len(outputs) == 2
 
 
