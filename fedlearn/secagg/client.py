@@ -192,12 +192,12 @@ class ClientSession:
         if self._inputs is None:
             raise OutOfOrder("mask follows accept_inputs_request")
         self._check_vector(vector, self._inputs.configuration)
-        self._close_inputs_latches(self._inputs.view)
         view, members = self._inputs.view, self._inputs.members
         seeds = pairwise_seeds(
             cohort, view, self.client, secrets.mask_key, cohort.neighbours_in(self.client, members)
         )
         own = self_mask_seed(cohort.session, self.client, secrets.seed)
+        self._close_inputs_latches(view)
         add_masks(vector, plus=[own, *seeds.plus], minus=seeds.minus)
         self.step = Step.AGREE
         digest = hashlib.sha256(vector.data).digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -103,7 +103,7 @@ class Cohort:
         check_order(members, name="adverts")
         for advert in adverts:
             where.check_advert(advert)
-        _check_distinct_keys(adverts)
+        check_fresh(adverts)
         parameters = _parameters_for(members, agreed)
         session = session_id(
             roster_digest=where.roster.digest, run=where.run, round=where.number, adverts=adverts
@@ -158,17 +158,16 @@ def check_order(members: Sequence[str], *, name: str) -> None:
             raise InconsistentMembers(f"{name}: {after!r} follows {before!r}; ids are sorted and distinct")
 
 
-def _check_distinct_keys(adverts: Sequence[Advert]) -> None:
+def check_fresh(adverts: Iterable[Advert]) -> None:
+    """Raises KeyMisuse if a public key or a nonce comes twice, within an advert or across them."""
     seen: dict[bytes, str] = {}
     for advert in adverts:
-        for public in (advert.mask_public, advert.share_public):
-            if public in seen:
+        for value in (advert.mask_public, advert.share_public, advert.nonce):
+            if value in seen:
                 raise KeyMisuse(
-                    f"client {advert.client!r} advertises a key of {seen[public]!r}; every key is fresh"
+                    f"client {advert.client!r} advertises a key or nonce of {seen[value]!r}; each is fresh"
                 )
-            seen[public] = advert.client
-    if len({advert.nonce for advert in adverts}) != len(adverts):
-        raise KeyMisuse("two adverts have one nonce; every nonce is fresh")
+            seen[value] = advert.client
 
 
 def _parameters_for(members: Sequence[str], agreed: SessionParameters) -> SessionParameters:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from fedlearn._types import RingVector
+from fedlearn.crypto.agreement import AgreementKey
 from fedlearn.errors import (
     AlreadyAnswered,
     ConfigError,
@@ -26,7 +27,7 @@ from fedlearn.errors import (
     TooFewClients,
     UnknownClient,
 )
-from fedlearn.secagg.cohort import Cohort, Round, Step, configuration_of
+from fedlearn.secagg.cohort import Cohort, Round, Step, check_fresh, configuration_of
 from fedlearn.secagg.dealing import check_dealing, packages
 from fedlearn.secagg.messages import (
     Advert,
@@ -106,6 +107,7 @@ class ServerSession:
         self._where = Round(roster=roster, run=run, number=round)
         self._agreed = parameters
         self._digests = (model_digest, configuration_digest)
+        self._probe = AgreementKey.generate()
         self._invited = tuple(sorted(clients))
         self._asked = self._invited
         self._answers: dict[str, Reply] = {}
@@ -182,6 +184,7 @@ class ServerSession:
 
         Raises:
           UnknownClient: the client was not asked.
+          KeyMisuse: it advertises a key that is not fresh, or of low order.
           AlreadyAnswered: it answered this step before.
           MalformedMessage: the body does not decode, or the vector is missing, or one too many.
           OutOfOrder: the body belongs to another step.
@@ -263,6 +266,10 @@ class ServerSession:
     def _take_advert(self, client: str, advert: Advert) -> None:
         _check_author(client, advert.client)
         self._where.check_advert(advert)
+        # One client must not make all others refuse the session: its keys are tried out here.
+        check_fresh([*(expect(answer, Advert) for answer in self._answers.values()), advert])
+        for public in (advert.mask_public, advert.share_public):
+            self._probe.derive(public, info=b"")
 
     def _take_inputs(self, client: str, reply: Reply, vector: RingVector | None) -> None:
         if isinstance(reply, Complaint):

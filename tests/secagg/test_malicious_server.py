@@ -173,7 +173,7 @@ def test_a_reflected_key_is_refused() -> None:
         adverts[NAMES[1]] = resigned(adverts[NAMES[1]], mask_public=adverts[VICTIM].mask_public)
 
     federation, request = adverts_with(reflect)
-    with pytest.raises(KeyMisuse, match="every key is fresh"):
+    with pytest.raises(KeyMisuse, match="each is fresh"):
         federation.clients[VICTIM].receive(request)
 
 
@@ -626,6 +626,32 @@ def test_the_server_takes_no_answer_twice_and_none_from_strangers() -> None:
         federation.server.receive("stranger", body)
     with pytest.raises(TamperedMessage, match="sent a message of"):
         federation.server.receive(NAMES[1], body)
+
+
+@pytest.mark.parametrize("name", ["mask_public", "share_public"])
+@pytest.mark.parametrize("public", [bytes(32), b"\1" + bytes(31)])
+def test_one_client_s_weak_key_does_not_cost_the_others_their_round(name: str, public: bytes) -> None:
+    federation = Federation(6)
+    federation.exchange(silent=[NAMES[1]])
+    body = federation.clients[NAMES[1]].receive(federation.requested["advertise"][NAMES[1]])
+    weak = resigned(expect(decode_reply(body), Advert), **{name: public})
+    with pytest.raises(KeyMisuse, match="low order"):
+        federation.server.receive(NAMES[1], encode(weak))
+    federation.server.advance()
+    total = federation.run_all()
+    np.testing.assert_array_equal(total, federation.ideal([n for n in NAMES if n != NAMES[1]]))
+
+
+def test_one_client_that_copies_a_key_does_not_cost_the_others_their_round() -> None:
+    federation = Federation(6)
+    federation.exchange(silent=[NAMES[1]])
+    copied = expect(decode_reply(federation.sent["advertise"][VICTIM][0]), Advert)
+    body = federation.clients[NAMES[1]].receive(federation.requested["advertise"][NAMES[1]])
+    same = resigned(expect(decode_reply(body), Advert), mask_public=copied.mask_public)
+    with pytest.raises(KeyMisuse, match="each is fresh"):
+        federation.server.receive(NAMES[1], encode(same))
+    assert "KeyMisuse" in federation.server.excluded[NAMES[1]]
+    federation.server.advance()
 
 
 def test_a_client_with_a_key_that_is_not_on_the_roster_opens_no_session() -> None:
