@@ -13,6 +13,7 @@ from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import PrivacyError
 from fedlearn.experiment.population import Population
 from fedlearn.privacy.accounting import calibrate_noise
+from fedlearn.privacy.ledger import Budget
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import parameters
@@ -113,7 +114,14 @@ def _protection(
             sample_rate=plan.sample_rate,
             declared_size=declared_size,
         )
-    return Protection(weight=weight, plan=plan, record=record, secure=secure)
+    return Protection(weight=weight, plan=plan, record=record, secure=secure, budget=_budget(config.privacy))
+
+
+def _budget(privacy: PrivacyConfig) -> Budget | None:
+    """Returns what a client refuses to exceed; None where the noise is given and ε follows from it."""
+    if not privacy.enabled or privacy.epsilon is None:
+        return None
+    return Budget(epsilon=privacy.epsilon, delta=privacy.delta)
 
 
 def check_delta(privacy: PrivacyConfig, name: str, declared_size: int) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.errors import FaultyDealer, FedLearnError, MalformedMessage, ProtocolError
+from fedlearn.errors import BudgetExhausted, FaultyDealer, FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.rounds.messages import (
     Failure,
     Reply,
@@ -171,8 +172,22 @@ class Client:
     def _train(self, params: Vector, round: int) -> Vector:
         event = self._protection.event()
         if self.account is not None and event is not None:
+            self._check_budget(self.account, event)
             self.account.charge(event)
         return self._trainer.train(params, round=round)
+
+    def _check_budget(self, account: Account, event: SampledGaussianEvent) -> None:
+        """Raises BudgetExhausted if the event would take the account past what was agreed."""
+        budget = self._protection.budget
+        if budget is None:
+            return
+        projected = account.projected_epsilon(event, delta=budget.delta)
+        if projected > budget.epsilon:
+            spent = account.epsilon(delta=budget.delta)
+            raise BudgetExhausted(
+                f"client {self.name!r}: one more round would spend ε {projected:.4g} of {budget.epsilon:g}"
+                f" at δ {budget.delta:g}, and {spent:.4g} is spent; stop here, or agree on a larger ε"
+            )
 
     def _encoded(self, update: Vector, secure: SecureSum, round: int) -> RingVector:
         bits = self._rounding(round)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fedlearn.errors import ConfigError
 from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.ledger import Budget
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.roster import Roster
@@ -53,12 +54,14 @@ class Protection:
       plan: the steps of a round, from the declared size.
       record: record-level DP in each of these steps; None trains without.
       secure: secure aggregation of the update; None sends it in the clear.
+      budget: what the client's records may spend in the run; None leaves it to the number of rounds.
     """
 
     weight: float
     plan: StepPlan
     record: RecordPrivacy | None = None
     secure: SecureSum | None = None
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:

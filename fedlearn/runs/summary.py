@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.accounting import ACCOUNTANT, Account
 from fedlearn.privacy.guarantee import PrivacyGuarantee
 from fedlearn.runs.assessment import spread_of
 from fedlearn.runs.execution import Course
@@ -23,7 +23,6 @@ from fedlearn.runs.result import (
 
 Engine = Literal["inprocess", "flower", "sites"]
 ADVERSARY = "the server, every other client and whoever receives the model"
-ACCOUNTANT = "dp-accounting PLD, pessimistic"
 
 
 def result_of(

@@ -50,6 +50,7 @@ class RecordPrivacy:
 
     def __post_init__(self) -> None:
         positive(noise_multiplier=self.noise_multiplier, max_grad_norm=self.max_grad_norm)
+        positive(sample_rate=self.sample_rate)
         in_range(0.0, 1.0, sample_rate=self.sample_rate)
         positive(declared_size=self.declared_size)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fedlearn.errors import AlreadyAnswered, ConfigError, RunError, RunInterrupted
+from fedlearn.errors import AlreadyAnswered, BudgetExhausted, ConfigError, RunError, RunInterrupted
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
@@ -83,6 +83,17 @@ def test_clients_and_server_charge_the_same_events(experiment: Make) -> None:
         assert client.account is not None
         assert client.account.events == course.accounts[name].events
         assert client.account.steps == 3 * setup.protections[name].plan.steps
+
+
+def test_a_client_refuses_the_round_that_would_exceed_its_budget(experiment: Make) -> None:
+    small = experiment(privacy=PRIVATE)
+    enrolment = Enrolment.of(small.population.clients)
+    setup = RunSetup(experiment=small, run="small-0", roster=enrolment.roster)
+    transport = in_one_process(setup, enrolment)
+    execution = Execution(setup, transport, directory=None, progress=Silent(), strict=True)
+    execution.run(execution.begin())
+    with pytest.raises(BudgetExhausted, match=r"of 3 at δ 0\.001"):
+        execution.run(execution.begin())
 
 
 def test_masked_and_ideal_give_the_same_bits(experiment: Make, tmp_path: Path) -> None:
