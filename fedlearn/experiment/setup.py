@@ -51,8 +51,17 @@ class RunSetup:
         """Returns a new workbench; clients of one process share one."""
         return Workbench(self.experiment.build_model(), self.experiment.recipe)
 
-    def client(self, name: str, *, key: SigningKey, bench: Workbench) -> Client:
-        """Returns the client, resident from now on."""
+    def client(
+        self, name: str, *, key: SigningKey, bench: Workbench, account: Account | None = None
+    ) -> Client:
+        """Returns the client, resident from now on.
+
+        Args:
+          name: its id.
+          key: its signing key.
+          bench: the workbench it trains on.
+          account: what its records have spent in this run already; None: nothing.
+        """
         experiment, protection = self.experiment, self.protections[name]
         data = experiment.population.clients[name]
         return Client(
@@ -70,7 +79,7 @@ class RunSetup:
             ),
             protection=protection,
             dimension=bench.model.dimension,
-            account=self._account(),
+            account=account or self._account(),
             membership=Membership(
                 key=key,
                 latches=MemoryLatches(),

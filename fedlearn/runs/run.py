@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.rounds.transport import Transport
 from fedlearn.runs.directory import RunDirectory
@@ -35,6 +36,12 @@ class OpenRun:
     directory: RunDirectory
     checkpoint: Checkpoint | None
     opened: float = field(default_factory=time.perf_counter)
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        """What each client's records have spent before the run was taken up."""
+        kept = {} if self.checkpoint is None else self.checkpoint.record["accounts"]
+        return {name: Account.from_dict(entry) for name, entry in kept.items()}
 
     @classmethod
     def at(cls, path: Path, experiment: Experiment, *, resume: bool) -> OpenRun:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.simulation.faults import STEPS, Dropouts
 
@@ -50,10 +51,22 @@ class InProcess:
                 yield self.clients[request.client].answer(request)
 
 
-def in_one_process(setup: RunSetup, enrolment: Enrolment) -> InProcess:
-    """Returns a transport to the clients of a run, which live in this process and share a workbench."""
+def in_one_process(
+    setup: RunSetup, enrolment: Enrolment, accounts: Mapping[str, Account] | None = None
+) -> InProcess:
+    """Returns a transport to the clients of a run, which live in this process and share a workbench.
+
+    Args:
+      setup: what the parties of the run agree on.
+      enrolment: the clients' keys.
+      accounts: what their records have spent before the run was taken up; None: nothing.
+    """
     config, bench = setup.experiment.config, setup.workbench()
-    clients = {name: setup.client(name, key=key, bench=bench) for name, key in enrolment.keys.items()}
+    spent = accounts or {}
+    clients = {
+        name: setup.client(name, key=key, bench=bench, account=spent.get(name))
+        for name, key in enrolment.keys.items()
+    }
     masked = setup.secure is not None and setup.secure.mode == "masked"
     steps = len(STEPS) if masked else 1
     return InProcess(clients, vanishes=Dropouts(config.faults, seed=config.seed, steps=steps))

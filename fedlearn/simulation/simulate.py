@@ -38,6 +38,6 @@ def simulate(
     enrolment = Enrolment.of(experiment.population.clients)
     opened = OpenRun.at(path, experiment, resume=resume)
     setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
-    transport = in_one_process(setup, enrolment)
+    transport = in_one_process(setup, enrolment, opened.accounts)
     result = execute(opened, setup, transport, engine="inprocess", progress=progress, strict=True)
     return amend(opened.directory, result, compute_baselines(experiment, progress))

@@ -19,6 +19,7 @@ from fedlearn.rounds.client import Client
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import RoundReport, Silent
 from fedlearn.runs.result import Result
+from fedlearn.runs.run import OpenRun
 from fedlearn.simulation import simulate
 from fedlearn.simulation.inprocess import in_one_process
 
@@ -150,6 +151,20 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     np.testing.assert_array_equal(model_of(tmp_path / "cut"), model_of(tmp_path / "whole"))
     assert resumed.privacy == whole.privacy
     assert resumed.final == whole.final
+
+
+def test_a_resumed_run_knows_what_its_clients_have_spent(experiment: Make, tmp_path: Path) -> None:
+    small = experiment(privacy=PRIVATE)
+    with pytest.raises(RunInterrupted):
+        simulate(small, out=tmp_path / "run", progress=StopsAfter(2))
+    accounts = OpenRun.at(tmp_path / "run", small, resume=True).accounts
+    assert {account.steps for account in accounts.values()} == {4}
+    enrolment = Enrolment.of(small.population.clients)
+    setup = RunSetup(experiment=small, run="small-0", roster=enrolment.roster)
+    for client in in_one_process(setup, enrolment, accounts).clients.values():
+        assert isinstance(client, Client)
+        assert client.account is not None
+        assert client.account.steps == 4
 
 
 @pytest.mark.parametrize("step", ["advertise", "share", "input", "agree", "unmask"])
