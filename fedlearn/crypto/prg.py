@@ -24,7 +24,7 @@ SEED_BYTES: Final = 32
 CHUNK_BYTES: Final = 1 << 18
 """Bytes that are expanded at a time: two such buffers stay in a core's L2 cache."""
 
-_ZEROS: Final = bytes(CHUNK_BYTES)
+_ZEROS: Final = memoryview(bytes(CHUNK_BYTES))
 
 
 class Keystream:
@@ -52,7 +52,7 @@ class Keystream:
         view = out.view(np.uint8).data
         for start in range(0, len(view), CHUNK_BYTES):
             piece = view[start : start + CHUNK_BYTES]
-            self._encryptor.update_into(memoryview(_ZEROS)[: len(piece)], piece)
+            self._encryptor.update_into(_ZEROS[: len(piece)], piece)
 
     def take(self, count: int, dtype: DTypeLike) -> NDArray[Any]:
         """Returns the next ``count`` items of an integer type, shape (count,)."""
