@@ -17,7 +17,6 @@ from fedlearn.crypto.entropy import random_bytes
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import (
     AlreadyAnswered,
-    ConfigurationMismatch,
     FaultyDealer,
     InconsistentMembers,
     ModelMismatch,
@@ -27,7 +26,8 @@ from fedlearn.errors import (
     UnknownClient,
     WithheldShares,
 )
-from fedlearn.secagg.cohort import Cohort, Round, Step, check_order, configuration_of
+from fedlearn.secagg.admission import check_configuration, check_dealers, check_header, check_vector
+from fedlearn.secagg.cohort import Cohort, Round, Step, check_order
 from fedlearn.secagg.dealing import HeldShares, Secrets, deal, open_package
 from fedlearn.secagg.latches import Latches, MemoryLatches, SqliteLatches
 from fedlearn.secagg.masking import add_masks, pairwise_seeds, self_mask_seed
@@ -49,7 +49,6 @@ from fedlearn.secagg.messages import (
     expect,
 )
 from fedlearn.secagg.parameters import SessionParameters
-from fedlearn.secagg.ring import check_ring_vector
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.transcript import View, complaint_bytes, hash_configuration, members_digest
 
@@ -163,8 +162,9 @@ class ClientSession:
         cohort, secrets = self._session()
         if request.model_digest != model_digest:
             raise ModelMismatch("the model is not the one whose digest the session binds")
-        self._check_configuration(request.configuration, cohort, configuration_digest)
+        check_configuration(request.configuration, cohort, configuration_digest)
         self._check_members(request.members, cohort)
+        check_dealers(request, cohort, self.client)
         self._check_unanswered(model_digest)
         view = View(
             session=cohort.session,
@@ -176,7 +176,7 @@ class ClientSession:
             view=view,
             members=request.members,
             configuration=request.configuration,
-            held=self._opened(request, cohort, secrets),
+            held={package.dealer: self._open(package, cohort, secrets) for package in request.packages},
         )
 
     def mask(self, vector: RingVector) -> bytes:
@@ -191,7 +191,7 @@ class ClientSession:
         cohort, secrets = self._session()
         if self._inputs is None:
             raise OutOfOrder("mask follows accept_inputs_request")
-        self._check_vector(vector, self._inputs.configuration)
+        check_vector(vector, self._inputs.configuration)
         view, members = self._inputs.view, self._inputs.members
         seeds = pairwise_seeds(
             cohort, view, self.client, secrets.mask_key, cohort.neighbours_in(self.client, members)
@@ -260,7 +260,7 @@ class ClientSession:
         if tuple(header.client for header in request.headers) != neighbours:
             raise WithheldShares("the headers are not those of all neighbours among the survivors")
         for header in request.headers:
-            _check_header(header, cohort, inputs.view)
+            check_header(header, cohort, inputs.view)
         self._latches.close(f"agree|{cohort.session.hex()}")
         self._survivors = survivors
         self.step = Step.UNMASK
@@ -296,21 +296,6 @@ class ClientSession:
         held = inputs.held[owner]
         return held.seed_share if owner in self._survivors else held.key_share
 
-    def _opened(self, request: InputsRequest, cohort: Cohort, secrets: Secrets) -> dict[str, HeldShares]:
-        neighbours = cohort.neighbours_in(self.client, request.members)
-        dealers = tuple(package.dealer for package in request.packages)
-        if dealers != neighbours:
-            missing = sorted(set(neighbours) - set(dealers))
-            raise WithheldShares(
-                f"packages of {len(dealers)} dealers for {len(neighbours)} neighbours (missing: {missing})"
-            )
-        threshold = cohort.parameters.threshold
-        if len(dealers) + 1 < threshold:
-            raise WithheldShares(
-                f"{len(dealers)} neighbours dealt; threshold={threshold}, one's own included, are needed"
-            )
-        return {package.dealer: self._open(package, cohort, secrets) for package in request.packages}
-
     def _open(self, package: Package, cohort: Cohort, secrets: Secrets) -> HeldShares:
         try:
             return open_package(cohort, self.client, secrets.share_key, package)
@@ -325,27 +310,6 @@ class ClientSession:
             raise AlreadyAnswered(f"step {step.value!r} is over; it is answered once")
         if self.step is not step:
             raise OutOfOrder(f"step {step.value!r} was asked for; {self.step.value!r} is due")
-
-    def _check_configuration(self, offered: Configuration, cohort: Cohort, agreed: bytes) -> None:
-        own = configuration_of(
-            cohort.parameters,
-            modulus_bits=offered.modulus_bits,
-            dimension=offered.dimension,
-            agreed=agreed,
-        )
-        for name in Configuration.__struct_fields__:
-            ours, theirs = getattr(own, name), getattr(offered, name)
-            if ours != theirs:
-                raise ConfigurationMismatch(f"{name}={_shown(theirs)} is asked for; {_shown(ours)} is agreed")
-
-    def _check_vector(self, vector: RingVector, configuration: Configuration) -> None:
-        bits = 8 * vector.itemsize
-        if (bits, vector.shape) != (configuration.modulus_bits, (configuration.dimension,)):
-            raise ConfigurationMismatch(
-                f"modulus_bits={configuration.modulus_bits}, dimension={configuration.dimension} are asked"
-                f" for; the encoded update has {bits}, {vector.shape}"
-            )
-        check_ring_vector(vector, dimension=configuration.dimension, modulus_bits=bits)
 
     def _check_members(self, members: tuple[str, ...], cohort: Cohort) -> None:
         check_order(members, name="members")
@@ -403,25 +367,3 @@ class ClientSession:
     def _survivors_digest(self) -> bytes:
         _, inputs = self._masked()
         return members_digest(inputs.view.session, name="U2", members=self._survivors)
-
-
-def _check_header(header: MaskedInput, cohort: Cohort, view: View) -> None:
-    """Raises unless a neighbour's header is signed by it and carries the receiver's own view."""
-    signed = View(
-        session=cohort.session,
-        members_digest=header.members_digest,
-        model_digest=header.model_digest,
-        configuration_digest=header.configuration_digest,
-    )
-    message = signed.input_bytes(client=header.client, vector_digest=header.vector_digest)
-    cohort.verify(header.client, header.signature, message)
-    if header.model_digest != view.model_digest:
-        raise ModelMismatch(f"client {header.client!r} was sent another model")
-    if header.configuration_digest != view.configuration_digest:
-        raise ConfigurationMismatch(f"client {header.client!r} was sent another configuration")
-    if not view.matches(header):
-        raise InconsistentMembers(f"client {header.client!r} was sent another set U1")
-
-
-def _shown(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)

@@ -127,6 +127,21 @@ class Cohort:
         """Returns whose shares a holder reveals: its neighbours in U1 and itself, sorted."""
         return tuple(sorted((*self.neighbours_in(holder, members), holder)))
 
+    def fewest_holders(
+        self, members: Sequence[str], answering: Sequence[str], survivors: Sequence[str]
+    ) -> tuple[str, int]:
+        """Returns the client of U1 whose secret has the fewest holders left, and how many.
+
+        Args:
+          members: U1.
+          answering: the clients that are still there.
+          survivors: U2; each holds a share of its own seed as well.
+        """
+        there, kept = frozenset(answering), frozenset(answering) & frozenset(survivors)
+        counts = {o: sum(h in there for h in self.neighbours[o]) + (o in kept) for o in members}
+        owner = min(counts, key=lambda name: (counts[name], name))
+        return owner, counts[owner]
+
     def verify(self, client: str, signature: bytes, message: bytes) -> None:
         """Raises UnknownClient if the client is not of the session, TamperedMessage if it did not sign."""
         if client not in self.keys:

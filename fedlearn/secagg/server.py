@@ -366,15 +366,11 @@ class ServerSession:
             raise self._too_few(len(answered), floor, "min_survivors")
 
     def _check_holders(self, answered: Sequence[str]) -> None:
-        """Raises TooFewClients if a secret of U1 has fewer holders left than the threshold.
-
-        Survivors are those in U2, which while R2 is open are those that answered.
-        """
-        cohort, survivors = self._session(), self._survivors or answered
-        for owner in self._members:
-            holders = len(cohort.neighbours_in(owner, answered)) + (owner in answered and owner in survivors)
-            if holders < cohort.parameters.threshold:
-                raise self._too_few(holders, cohort.parameters.threshold, f"threshold (shares of {owner!r})")
+        # Survivors are those in U2, which while R2 is open are those that answered.
+        owner, holders = self._session().fewest_holders(self._members, answered, self._survivors or answered)
+        threshold = self._session().parameters.threshold
+        if holders < threshold:
+            raise self._too_few(holders, threshold, f"threshold (shares of {owner!r})")
 
     def _too_few(self, answered: int, needed: int, rule: str) -> TooFewClients:
         missing = tuple(client for client in self._invited if client in self._excluded)
