@@ -48,7 +48,7 @@ check: $(VENV)/.developing  ## Set up and run format, lint, types, layers, unit 
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy fedlearn tests docs/configuration_table.py
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/pytest -q -m "$(UNIT)"
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "$(UNIT)"
 
 .PHONY: test-slow
 test-slow: $(VENV)/.developing  ## Run the long statistics and trainings
