@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.aggregators.accumulator import Aggregator
-from fedlearn.errors import ProtocolError, TooFewClients
+from fedlearn.errors import FaultyDealer, ProtocolError, TooFewClients
 from fedlearn.rounds.client import model_digest
 from fedlearn.rounds.exchange import Exchange
 from fedlearn.rounds.messages import (
@@ -112,7 +112,7 @@ class RoundServer:
         )
         try:
             update, survivors = self._collect(params, cohort, exchange)
-        except TooFewClients as error:
+        except (TooFewClients, FaultyDealer) as error:
             return _outcome(exchange, cohort, None, (), failure=str(error))
         return _outcome(exchange, cohort, update, survivors)
 

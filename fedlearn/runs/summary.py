@@ -48,7 +48,7 @@ def result_of(
         timing=_timing(course, setup_seconds),
         peak_rss_mb=peak_rss_mb(),
         manifest=manifest_of(setup.experiment),
-        findings=[str(finding) for finding in setup.experiment.population.findings],
+        findings=_findings(setup),
     )
 
 
@@ -121,6 +121,13 @@ def _secure_aggregation(setup: RunSetup, course: Course) -> SecureAggregationEnt
         colluders=secure.parameters.colluders,
         min_survivors=secure.parameters.min_survivors,
     )
+
+
+def _findings(setup: RunSetup) -> list[str]:
+    """Returns what the owner of the run should know about its records and its parameters."""
+    found = [str(finding) for finding in setup.experiment.population.findings]
+    caution = None if setup.secure is None else setup.secure.parameters.caution
+    return [*found, f"secure aggregation: {caution}"] if caution else found
 
 
 def _timing(course: Course, setup_seconds: float) -> Timing:
