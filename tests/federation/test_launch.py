@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -137,6 +137,15 @@ def test_a_superlink_that_detaches_is_ended(
         os.kill(int((tmp_path / "run" / "result.json").read_text()), 0)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Makes SIGINT raise KeyboardInterrupt, also where the tests run in a shell's background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_flower_and_says_how_to_go_on(
     experiment: Experiment, flwr: Callable[[str], None], tmp_path: Path
 ) -> None:
