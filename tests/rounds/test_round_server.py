@@ -11,7 +11,7 @@ import pytest
 from fedlearn._types import Vector
 from fedlearn.aggregators.median import Median
 from fedlearn.aggregators.weighted_mean import WeightedMean
-from fedlearn.errors import ConfigError, RunError
+from fedlearn.errors import ConfigError, FaultyDealer, RunError
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.messages import Failure, Reply, SecureReply, TrainReply, decode_request, encode
 from fedlearn.rounds.protection import SecureSum
@@ -268,3 +268,18 @@ class TestSecureModes:
         clients, secure = made("masked")
         with pytest.raises(ConfigError, match="at most 6"):
             server(Calls(clients), secure).run_round(MODEL, [*NAMES, "client-9"], round=0)
+
+
+def test_a_dealer_found_at_fault_at_the_end_voids_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shares were what it signed and still rebuild no secret: there is no sum, and no crash."""
+
+    def at_fault(self: object, total: object) -> None:
+        raise FaultyDealer("client-3", "its shares do not rebuild the seed whose hash it signed")
+
+    monkeypatch.setattr("fedlearn.secagg.recovery.Recovery.unmask", at_fault)
+    clients, secure = made("masked")
+    params = np.zeros(6, np.float32)
+    outcome = server(Calls(clients), secure).run_round(params, sorted(clients), round=0)
+    assert outcome.update is None
+    assert outcome.failure is not None
+    assert "client-3" in outcome.failure
