@@ -13,12 +13,13 @@ from fedlearn.crypto.prg import Keystream
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.plan import protections, secure_sum, weights
 from fedlearn.privacy.accounting import Account
-from fedlearn.rounds.client import Client, Membership
+from fedlearn.rounds.client import Client
+from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
-from fedlearn.secagg.client import MemoryLatches
 from fedlearn.secagg.fixed_point import RandomBits
+from fedlearn.secagg.latches import MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.local import LocalTrainer, Workbench
 

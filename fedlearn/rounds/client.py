@@ -6,18 +6,16 @@ and whom it masks with come from its own configuration; a request only says whic
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from fedlearn._types import RingVector, Vector
-from fedlearn.crypto.identity import SigningKey
-from fedlearn.errors import BudgetExhausted, FaultyDealer, FedLearnError, MalformedMessage, ProtocolError
+from fedlearn.errors import BudgetExhausted, FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.rounds.member import Member, Membership
 from fedlearn.rounds.messages import (
     Failure,
     Reply,
@@ -31,7 +29,6 @@ from fedlearn.rounds.messages import (
 )
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.transport import Message
-from fedlearn.secagg.client import ClientSession, Latches
 from fedlearn.secagg.fixed_point import RandomBits
 
 
@@ -41,23 +38,6 @@ class Trainer(Protocol):
     def train(self, params: Vector, *, round: int) -> Vector:
         """Returns local − global, shape (d,), float32."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Membership:
-    """What makes a client a member of secure aggregation.
-
-    Attributes:
-      key: its signing key, the private half of its entry in the roster.
-      latches: its memory of what it has signed and answered, once per session.
-      repeat_model: whether it gives a second masked input for a model that it gave one for, as after
-        a failed round. Two sums that differ by one client are that client: only under DP, where every
-        release is charged, or by the client's own policy.
-    """
-
-    key: SigningKey = field(repr=False)
-    latches: Latches = field(repr=False)
-    repeat_model: bool = False
 
 
 class Client:
@@ -95,9 +75,8 @@ class Client:
         self._trainer = trainer
         self._protection = protection
         self._dimension = dimension
-        self._membership = membership
         self._rounding = rounding
-        self._session: tuple[int, ClientSession] | None = None
+        self._member = _member_of(name, run, protection.secure, membership)
 
     def handle(self, message: Message, *, reveal_detail: bool = False) -> Message:
         """Returns the reply; an error becomes a :class:`Failure` with the error's class name.
@@ -139,7 +118,7 @@ class Client:
             return self._plain(request, self._params(message))
         if isinstance(request, SecureTrainRequest):
             return self._masked(request, self._params(message))
-        payload = self._session_of(request.round).receive(request.payload)
+        payload = self._agreed()[1].answer(request.round, request.payload)
         return SecureReply(run=self._run, round=request.round, payload=payload), ()
 
     def _plain(self, request: TrainRequest, params: Vector) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
@@ -155,18 +134,12 @@ class Client:
     def _masked(
         self, request: SecureTrainRequest, params: Vector
     ) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
-        secure, _ = self._agreed()
-        session = self._session_of(request.round)
-        try:
-            session.accept_inputs_request(
-                request.payload,
-                model_digest=model_digest(params),
-                configuration_digest=secure.configuration_digest,
-            )
-        except FaultyDealer as fault:
-            return SecureReply(run=self._run, round=request.round, payload=fault.complaint), ()
+        secure, member = self._agreed()
+        complaint = member.accept(request.round, request.payload, params)
+        if complaint is not None:
+            return SecureReply(run=self._run, round=request.round, payload=complaint), ()
         vector = self._encoded(self._train(params, request.round), secure, request.round)
-        payload = session.mask(vector)
+        payload = member.mask(request.round, vector)
         return SecureReply(run=self._run, round=request.round, payload=payload), (vector,)
 
     def _train(self, params: Vector, round: int) -> Vector:
@@ -193,31 +166,10 @@ class Client:
         bits = self._rounding(round)
         return secure.encoding.encode(update, weight=self._protection.weight, bits=bits)
 
-    def _agreed(self) -> tuple[SecureSum, Membership]:
-        if self._protection.secure is None or self._membership is None:
+    def _agreed(self) -> tuple[SecureSum, Member]:
+        if self._protection.secure is None or self._member is None:
             raise ProtocolError("the server asks for secure aggregation; this client is no member of any")
-        return self._protection.secure, self._membership
-
-    def _session_of(self, round: int) -> ClientSession:
-        """Returns the session of the round; an older session's secrets are dropped with it."""
-        if self._session is None or self._session[0] != round:
-            if self._session is not None and round < self._session[0]:
-                raise ProtocolError(f"request of round {round}; round {self._session[0]} has begun")
-            self._session = (round, self._open_session(round))
-        return self._session[1]
-
-    def _open_session(self, round: int) -> ClientSession:
-        secure, membership = self._agreed()
-        return ClientSession(
-            client=self.name,
-            key=membership.key,
-            roster=secure.roster,
-            parameters=secure.parameters,
-            run=self._run,
-            round=round,
-            latches=membership.latches,
-            repeat_model=membership.repeat_model,
-        )
+        return self._protection.secure, self._member
 
     def _params(self, message: Message) -> Vector:
         if len(message.vectors) != 1:
@@ -232,9 +184,10 @@ class Client:
         return params
 
 
-def model_digest(params: Vector) -> bytes:
-    """Returns SHA-256 of the vector's little-endian bytes: what clients bind their masks to."""
-    return hashlib.sha256(params.astype("<f4", copy=False).tobytes()).digest()
+def _member_of(name: str, run: str, secure: SecureSum | None, membership: Membership | None) -> Member | None:
+    if secure is None or membership is None:
+        return None
+    return Member(client=name, run=run, secure=secure, membership=membership)
 
 
 def _round_of(message: Message) -> int:

@@ -16,20 +16,12 @@ from numpy.typing import NDArray
 from fedlearn._types import RingVector, Vector
 from fedlearn.aggregators.accumulator import Aggregator
 from fedlearn.errors import FaultyDealer, ProtocolError, TooFewClients
-from fedlearn.rounds.client import model_digest
 from fedlearn.rounds.exchange import Exchange
-from fedlearn.rounds.messages import (
-    Request,
-    SecureReply,
-    SecureRequest,
-    SecureTrainRequest,
-    TrainReply,
-    TrainRequest,
-)
+from fedlearn.rounds.masked_round import MaskedRounds
+from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
 from fedlearn.rounds.protection import SecureSum
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.fixed_point import add_in_ring
-from fedlearn.secagg.server import ServerSession
 
 Sum = tuple[Vector, tuple[str, ...]]
 """The aggregate and the clients in it."""
@@ -95,6 +87,7 @@ class RoundServer:
         self._deadline = deadline
         self._strict = strict
         self._observe = observe
+        self._masked = MaskedRounds(run=run, observe=observe)
 
     def run_round(self, params: Vector, cohort: Sequence[str], *, round: int) -> RoundOutcome:
         """Returns the outcome of one round over the cohort.
@@ -121,7 +114,8 @@ class RoundServer:
             return self._in_the_clear(params, cohort, exchange)
         if self._secure.mode == "ideal":
             return self._ideal(self._secure, params, cohort, exchange)
-        return self._masked(self._secure, params, cohort, exchange)
+        total, survivors = self._masked.sum(self._secure, params, cohort, exchange)
+        return self._mean(self._secure, total, survivors), survivors
 
     def _in_the_clear(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
         accumulator = self._aggregator.start()
@@ -148,46 +142,6 @@ class RoundServer:
                 f" secure_aggregation.min_survivors={floor} are needed"
             )
         return self._mean(secure, total, survivors), tuple(sorted(survivors))
-
-    def _masked(self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
-        session = ServerSession(
-            clients=cohort,
-            roster=secure.roster,
-            parameters=secure.parameters,
-            run=self._run,
-            round=exchange.round,
-            model_digest=model_digest(params),
-            configuration_digest=secure.configuration_digest,
-            dimension=len(params),
-            modulus_bits=secure.encoding.modulus_bits,
-        )
-        while not session.finished:
-            self._step(session, params, exchange)
-        return self._mean(secure, session.total, session.survivors), tuple(sorted(session.survivors))
-
-    def _step(self, session: ServerSession, params: Vector, exchange: Exchange) -> None:
-        """Sends one step of the session, feeds it the answers and closes the step."""
-        inputs = session.step == "inputs"
-        kind = SecureTrainRequest if inputs else SecureRequest
-        requests: dict[str, Request] = {
-            client: kind(run=self._run, round=exchange.round, payload=payload)
-            for client, payload in session.requests().items()
-        }
-        done = 0
-        for client, reply, message in exchange.send(requests, vectors=(params,) if inputs else ()):
-            if not isinstance(reply, SecureReply):
-                exchange.drop(client, "UnexpectedReply")
-                continue
-            vector = message.vectors[0] if len(message.vectors) == 1 else None
-            try:
-                session.receive(client, reply.payload, vector)
-            except ProtocolError as error:
-                exchange.drop(client, type(error).__name__)
-                continue
-            done += 1
-            if inputs:
-                self._observe(exchange.round, done, len(requests))
-        session.advance()
 
     def _vectors(
         self, params: Vector, cohort: Sequence[str], exchange: Exchange, dtype: np.dtype[Any]

@@ -11,7 +11,8 @@ from fedlearn._types import Vector
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.prg import Keystream
 from fedlearn.privacy.accounting import Account
-from fedlearn.rounds.client import Client, Membership
+from fedlearn.rounds.client import Client
+from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.secagg.fixed_point import FixedPoint

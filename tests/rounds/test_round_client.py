@@ -14,7 +14,7 @@ from fedlearn._types import Vector
 from fedlearn.errors import BudgetExhausted, DataError, FaultyDealer, MalformedMessage, ProtocolError
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import SampledGaussianEvent
-from fedlearn.rounds.client import model_digest
+from fedlearn.rounds.member import model_digest
 from fedlearn.rounds.messages import (
     Failure,
     Request,
