@@ -1,4 +1,4 @@
-"""Randomness that privacy rests on: normals, coins and uniforms from an OS-keyed AES-CTR stream.
+"""Randomness that privacy rests on: normals, integers, coins and uniforms from an OS-keyed AES-CTR stream.
 
 ``torch.manual_seed`` must not reach privacy noise, or whoever knows the seed subtracts it. A source
 is keyed by the operating system, and keyed anew in a forked child, so that two processes never share
@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fedlearn._types import Vector
 from fedlearn._validate import in_range, positive
+from fedlearn.crypto.discrete_gaussian import discrete_gaussian
 from fedlearn.crypto.prg import Keystream
 
 _BLOCK: Final = 1 << 14
@@ -34,7 +35,7 @@ class NoiseSource:
 
     Attributes:
       reproducible: whether a seed decides the values: simulation only, protects nothing.
-      draws: number of noise vectors added so far; executed steps and charged steps must equal it.
+      draws: number of noise vectors drawn for a release so far; executed and charged steps must equal it.
 
     >>> NoiseSource().normal(3).shape
     (3,)
@@ -55,8 +56,8 @@ class NoiseSource:
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """Returns uniforms on the half-open interval [0, 1), shape (count,), on a grid of 2⁻⁵³."""
-        words = self._words(count)
-        values: NDArray[np.float64] = (words.view(np.uint64) >> np.uint64(11)).astype(np.float64)
+        words = self._words(count, np.uint64)
+        values: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64)
         values *= 2.0**-53
         return values
 
@@ -90,6 +91,20 @@ class NoiseSource:
             np.copysign(part, words, out=part)
         return values
 
+    def discrete_gaussian(self, count: int, *, stddev: float) -> NDArray[np.int64]:
+        """Returns integers k with probability ∝ exp(−k² / 2σ²) to within 2⁻⁷⁰, shape (count,): one release.
+
+        Args:
+          count: how many.
+          stddev: σ, from 2⁻⁴ to 2⁴⁰.
+
+        Raises:
+          ConfigError: the stddev lies outside its range.
+        """
+        values = discrete_gaussian(count, stddev=stddev, words=self._words)
+        self.draws += 1
+        return values
+
     def perturb(self, values: Vector, *, stddev: float) -> Vector:
         """Returns values + N(0, stddev²), shape (d,), float32: one Gaussian release.
 
@@ -115,11 +130,10 @@ class NoiseSource:
         noisy *= grid
         return noisy.astype(np.float32)
 
-    def _words(self, count: int) -> NDArray[np.int64]:
+    def _words(self, count: int, dtype: DTypeLike = np.int64) -> NDArray[Any]:
         if not self.reproducible and os.getpid() != self._owner:
             self._rekey()
-        words: NDArray[np.int64] = self._stream.take(count, np.int64)
-        return words
+        return self._stream.take(count, dtype)
 
     def _rekey(self) -> None:
         self._stream, self._owner = Keystream.from_os(), os.getpid()

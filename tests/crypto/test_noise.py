@@ -8,10 +8,11 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy import stats
 
 from fedlearn.crypto.noise import GRID_BITS, NoiseSource
@@ -80,9 +81,9 @@ def test_every_float_of_noise_is_finite_and_draws_are_counted() -> None:
 class Extremes:
     """Stands for a keystream whose words are the ends of the range."""
 
-    def take(self, count: int, dtype: type) -> NDArray[np.int64]:
+    def take(self, count: int, dtype: DTypeLike) -> NDArray[Any]:
         ends = [np.iinfo(np.int64).min, -1, 0, 1, np.iinfo(np.int64).max]
-        return np.resize(np.array(ends, np.int64), count)
+        return np.resize(np.array(ends, np.int64), count).view(dtype)
 
 
 def test_extreme_words_give_finite_normals(monkeypatch: pytest.MonkeyPatch) -> None:
