@@ -17,6 +17,7 @@ COMMANDS = {
     "config": "list or explain the keys of an experiment",
     "epsilon": "plan a privacy budget: noise, rounds or ε from the others",
     "budget": "show, verify or export what a site's records have spent",
+    "audit": "plant canaries in an experiment and bound the ε that it really spends",
     "report": "write the HTML report of a finished run anew",
 }
 """Command → what it does; each is a module of this package with ``add_arguments`` and ``run``."""
