@@ -113,17 +113,32 @@ class PrivateGradient:
           ModelError: the output for one record depends on another record, or records are not the first
             dimension of a layer's input.
         """
+        total = self.clipped_sum(inputs, targets, max_grad_norm=privacy.max_grad_norm)
+        stddev = privacy.noise_multiplier * privacy.max_grad_norm
+        noisy = torch.from_numpy(noise.perturb(total.numpy(), stddev=stddev))
+        torch.div(noisy, privacy.expected_batch, out=self._model.gradient)
+
+    def clipped_sum(self, inputs: Tensor | None, targets: Tensor | None, *, max_grad_norm: float) -> Tensor:
+        """Returns Σ g · min(1, C / ‖g‖) over the records of one step, without noise, shape (d,), float32.
+
+        Guarantee: adding or removing one record changes it by at most ``max_grad_norm`` in L2. It
+        protects nothing before noise is added, by this client or by a cohort together.
+
+        Args:
+          inputs: records of the step, (b, …); None if none was drawn, which gives zeros.
+          targets: their targets, (b, …); None if none was drawn.
+          max_grad_norm: C > 0.
+
+        Raises:
+          ModelError: as :meth:`write`.
+        """
         total = torch.zeros_like(self._model.gradient)
         if inputs is not None and targets is not None:
             self._check_apart(inputs)
             for start in range(0, len(inputs), self._piece):
                 piece = slice(start, start + self._piece)
-                total += self._clip.clipped_sum(
-                    self._losses, inputs[piece], targets[piece], privacy.max_grad_norm
-                )
-        stddev = privacy.noise_multiplier * privacy.max_grad_norm
-        noisy = torch.from_numpy(noise.perturb(total.numpy(), stddev=stddev))
-        torch.div(noisy, privacy.expected_batch, out=self._model.gradient)
+                total += self._clip.clipped_sum(self._losses, inputs[piece], targets[piece], max_grad_norm)
+        return total
 
     def _check_apart(self, inputs: Tensor) -> None:
         if not self._seen_apart and len(inputs) > 1:

@@ -152,6 +152,20 @@ def test_pieces_add_up_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert noise.draws == 1
 
 
+def test_the_sum_without_noise_is_what_the_step_protects() -> None:
+    torch.manual_seed(6)
+    inputs, targets = rows(6), torch.randint(0, 3, (6,))
+    model = FlatModel(MODELS["mlp"][0]())
+    gradient = PrivateGradient(model, cross_entropy)
+    total = gradient.clipped_sum(inputs, targets, max_grad_norm=0.5)
+    torch.testing.assert_close(
+        total.double(), one_at_a_time(model.module, inputs, targets, 0.5), rtol=1e-4, atol=1e-6
+    )
+    gradient.write(inputs, targets, privacy=settings_of(), noise=NoiseSource())
+    torch.testing.assert_close(model.gradient, total / 5, rtol=1e-4, atol=1e-6)
+    assert not gradient.clipped_sum(None, None, max_grad_norm=0.5).any()
+
+
 def test_noise_is_added_once_to_the_sum_and_divided_by_public_numbers() -> None:
     privacy = RecordPrivacy(noise_multiplier=1.5, max_grad_norm=0.1, sample_rate=0.25, declared_size=40)
     model = FlatModel(nn.Linear(1000, 20))
