@@ -21,6 +21,7 @@ from fedlearn.rounds.messages import (
     Reply,
     Request,
     SecureReply,
+    SecureRequest,
     SecureTrainRequest,
     TrainReply,
     TrainRequest,
@@ -116,10 +117,10 @@ class Client:
     def _dispatch(self, request: Request, message: Message) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
         if isinstance(request, TrainRequest):
             return self._plain(request, self._params(message))
-        if isinstance(request, SecureTrainRequest):
-            return self._masked(request, self._params(message))
-        payload = self._agreed()[1].answer(request.round, request.payload)
-        return SecureReply(run=self._run, round=request.round, payload=payload), ()
+        if not isinstance(request, SecureTrainRequest):
+            payload = self._agreed()[1].answer(request.round, request.payload)
+            return self._secured(request, payload), ()
+        return self._masked(request, self._params(message))
 
     def _plain(self, request: TrainRequest, params: Vector) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
         secure = self._protection.secure
@@ -137,10 +138,20 @@ class Client:
         secure, member = self._agreed()
         complaint = member.accept(request.round, request.payload, params)
         if complaint is not None:
-            return SecureReply(run=self._run, round=request.round, payload=complaint), ()
+            return self._secured(request, complaint), ()
         vector = self._encoded(self._train(params, request.round), secure, request.round)
         payload = member.mask(request.round, vector)
-        return SecureReply(run=self._run, round=request.round, payload=payload), (vector,)
+        return self._secured(request, payload), (vector,)
+
+    def _secured(self, request: SecureRequest, payload: bytes) -> SecureReply:
+        """Returns the reply; what rides beside it for the next round fails by itself."""
+        ahead, refusal = b"", ""
+        if request.ahead:
+            try:
+                ahead = self._agreed()[1].answer(request.round + 1, request.ahead)
+            except ProtocolError as error:
+                refusal = type(error).__name__
+        return SecureReply(run=self._run, round=request.round, payload=payload, ahead=ahead, refusal=refusal)
 
     def _train(self, params: Vector, round: int) -> Vector:
         event = self._protection.event()

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.errors import FaultyDealer, ProtocolError
+from fedlearn.errors import FaultyDealer, OutOfOrder
 from fedlearn.rounds.protection import SecureSum
 from fedlearn.secagg.client import ClientSession
 from fedlearn.secagg.latches import Latches
+from fedlearn.secagg.step import Step, step_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,11 @@ class Membership:
 
 
 class Member:
-    """One client's sessions in one run.
+    """One client's sessions in one run: that of the round, and that of the next one while it is prepared.
+
+    A request to advertise opens a session with fresh keys, and erases every other but that of the
+    round before: an advert that was not used expires with the next, and secrets of two rounds at
+    most are in memory. What is given once is given once whatever is opened anew: latches see to it.
 
     Args:
       client: its id.
@@ -49,7 +54,7 @@ class Member:
         self._run = run
         self._secure = secure
         self._membership = membership
-        self._session: tuple[int, ClientSession] | None = None
+        self._sessions: dict[int, ClientSession] = {}
 
     def answer(self, round: int, payload: bytes) -> bytes:
         """Returns the answer to a request of any step but the masked input.
@@ -57,6 +62,8 @@ class Member:
         Raises:
           ProtocolError: the request breaks the protocol; the subclass says how.
         """
+        if step_of(payload) is Step.ADVERTISE:
+            self._open(round)
         return self._session_of(round).receive(payload)
 
     def accept(self, round: int, payload: bytes, params: Vector) -> bytes | None:
@@ -83,15 +90,19 @@ class Member:
         return self._session_of(round).mask(vector)
 
     def _session_of(self, round: int) -> ClientSession:
-        """Returns the session of the round; an older session's secrets are dropped with it."""
-        if self._session is None or self._session[0] != round:
-            if self._session is not None and round < self._session[0]:
-                raise ProtocolError(f"request of round {round}; round {self._session[0]} has begun")
-            self._session = (round, self._open(round))
-        return self._session[1]
+        if round not in self._sessions:
+            raise OutOfOrder(
+                f"round {round} has no session here: it never began, has expired, or was lost in a restart"
+            )
+        return self._sessions[round]
 
-    def _open(self, round: int) -> ClientSession:
-        return ClientSession(
+    def _open(self, round: int) -> None:
+        newest = max(self._sessions, default=round)
+        if round < newest - 1:
+            raise OutOfOrder(f"request of round {round}; round {newest} has begun")
+        for other in [number for number in self._sessions if number != round - 1]:
+            self._sessions.pop(other).erase()
+        self._sessions[round] = ClientSession(
             client=self._client,
             key=self._membership.key,
             roster=self._secure.roster,

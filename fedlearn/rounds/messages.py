@@ -35,21 +35,33 @@ class TrainReply(_RoundMessage, frozen=True, kw_only=True, tag="trained"):
 
 
 class SecureRequest(_RoundMessage, frozen=True, kw_only=True, tag="secure"):
-    """One step of a secure-aggregation session."""
+    """One step of a secure-aggregation session.
+
+    Attributes:
+      payload: the request of this round's session.
+      ahead: a request of the next round's session, which is prepared meanwhile; empty if there is none.
+    """
 
     payload: Payload
+    ahead: Payload = b""
 
 
-class SecureTrainRequest(_RoundMessage, frozen=True, kw_only=True, tag="secure-train"):
+class SecureTrainRequest(SecureRequest, frozen=True, kw_only=True, tag="secure-train"):
     """The masked-input step: train on the vector beside it, then mask."""
-
-    payload: Payload
 
 
 class SecureReply(_RoundMessage, frozen=True, kw_only=True, tag="secured"):
-    """The answer to a step; a masked vector lies beside it in the masked-input step."""
+    """The answer to a step; a masked vector lies beside it in the masked-input step.
+
+    Attributes:
+      payload: the answer to the request of this round's session.
+      ahead: the answer to the request of the next round's session; empty if there was none or it failed.
+      refusal: class name of the error that the request of the next round's session ended in.
+    """
 
     payload: Payload
+    ahead: Payload = b""
+    refusal: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class Failure(_RoundMessage, frozen=True, kw_only=True, tag="failure"):

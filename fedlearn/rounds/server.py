@@ -38,6 +38,7 @@ class RoundOutcome:
       dropped: the others of the cohort, each with a coarse reason.
       asked_to_train: the clients that were sent the model: their DP events count as spent.
       failure: why the round failed, in one line; None if it did not.
+      trips: how often requests were sent and answers awaited.
       bytes_up: bytes received from clients.
       bytes_down: bytes sent to clients.
     """
@@ -48,6 +49,7 @@ class RoundOutcome:
     dropped: Mapping[str, str]
     asked_to_train: tuple[str, ...]
     failure: str | None = None
+    trips: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
 
@@ -89,13 +91,17 @@ class RoundServer:
         self._observe = observe
         self._masked = MaskedRounds(run=run, observe=observe)
 
-    def run_round(self, params: Vector, cohort: Sequence[str], *, round: int) -> RoundOutcome:
+    def run_round(
+        self, params: Vector, cohort: Sequence[str], *, round: int, upcoming: Sequence[str] = ()
+    ) -> RoundOutcome:
         """Returns the outcome of one round over the cohort.
 
         Args:
           params: the global vector, shape (d,), float32.
           cohort: ids of the clients that take part.
           round: round, counted from 0.
+          upcoming: ids of the clients that take part in the next round, if they are known: with secure
+            aggregation its session is prepared in the messages of this one.
 
         Raises:
           RunError: a client reported an error and the server is strict.
@@ -104,17 +110,19 @@ class RoundServer:
             self._transport, run=self._run, round=round, deadline=self._deadline, strict=self._strict
         )
         try:
-            update, survivors = self._collect(params, cohort, exchange)
+            update, survivors = self._collect(params, cohort, exchange, upcoming)
         except (TooFewClients, FaultyDealer) as error:
             return _outcome(exchange, cohort, None, (), failure=str(error))
         return _outcome(exchange, cohort, update, survivors)
 
-    def _collect(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+    def _collect(
+        self, params: Vector, cohort: Sequence[str], exchange: Exchange, upcoming: Sequence[str]
+    ) -> Sum:
         if self._secure is None:
             return self._in_the_clear(params, cohort, exchange)
         if self._secure.mode == "ideal":
             return self._ideal(self._secure, params, cohort, exchange)
-        total, survivors = self._masked.sum(self._secure, params, cohort, exchange)
+        total, survivors = self._masked.sum(self._secure, params, cohort, exchange, upcoming=upcoming)
         return self._mean(self._secure, total, survivors), survivors
 
     def _in_the_clear(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
@@ -183,6 +191,7 @@ def _outcome(
         dropped={client: exchange.dropped.get(client, "excluded") for client in missing},
         asked_to_train=tuple(exchange.asked_to_train),
         failure=failure,
+        trips=exchange.trips,
         bytes_up=exchange.bytes_up,
         bytes_down=exchange.bytes_down,
     )

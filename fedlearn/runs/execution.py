@@ -121,7 +121,9 @@ class Execution:
         started = time.perf_counter()
         round = course.completed
         cohort = self._experiment.cohort(round)
-        outcome = self._server.run_round(course.state.params, cohort, round=round)
+        outcome = self._server.run_round(
+            course.state.params, cohort, round=round, upcoming=self._upcoming(round)
+        )
         self._charge(course, outcome)
         if outcome.update is not None:
             course.state = self._experiment.algorithm.step(course.state, outcome.update)
@@ -129,6 +131,11 @@ class Execution:
         course.rounds.append(asdict(report))
         self._save(course)
         self._progress.round_done(report)
+
+    def _upcoming(self, round: int) -> tuple[str, ...]:
+        """Returns the cohort of the round after; empty after the last."""
+        last = round + 1 == self._experiment.config.rounds
+        return () if last else self._experiment.cohort(round + 1)
 
     def _charge(self, course: Course, outcome: RoundOutcome) -> None:
         for client in outcome.asked_to_train:
@@ -145,6 +152,7 @@ class Execution:
             dropped=dict(outcome.dropped),
             failure=outcome.failure,
             epsilon=course.epsilon(self._experiment.config.privacy.delta),
+            trips=outcome.trips,
             bytes_up=outcome.bytes_up,
             bytes_down=outcome.bytes_down,
             seconds=seconds,

@@ -20,6 +20,8 @@ class RoundReport:
       dropped: client → coarse reason.
       failure: why the round failed; None if it did not.
       epsilon: overall ε so far; None without DP.
+      trips: how often requests were sent and answers awaited; with secure aggregation three in a
+        round that was prepared in the one before, else five.
       bytes_up: bytes received from clients.
       bytes_down: bytes sent to clients.
       seconds: wall-clock time of the round.
@@ -32,6 +34,7 @@ class RoundReport:
     dropped: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     epsilon: float | None = None
+    trips: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
     seconds: float = 0.0

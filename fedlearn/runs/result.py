@@ -59,6 +59,9 @@ class SecureAggregationEntry(_Part):
     bytes_up_per_parameter: float | None = Field(
         default=None, description="bytes of one update on the wire, per parameter"
     )
+    trips_per_round: float | None = Field(
+        default=None, description="mean number of times per round that the server sent requests and waited"
+    )
     dropouts: int = Field(description="clients lost, summed over the run")
     failed_rounds: int
     clients: int | None = None

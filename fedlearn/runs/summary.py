@@ -115,12 +115,19 @@ def _secure_aggregation(setup: RunSetup, course: Course) -> SecureAggregationEnt
         mode=secure.mode,
         protocol="fedlearn-secagg/1" if secure.mode == "masked" else None,
         bytes_up_per_parameter=secure.encoding.modulus_bits / 8,
+        trips_per_round=_trips_per_round(course),
         dropouts=dropouts,
         failed_rounds=course.failed,
         clients=secure.parameters.clients,
         colluders=secure.parameters.colluders,
         min_survivors=secure.parameters.min_survivors,
     )
+
+
+def _trips_per_round(course: Course) -> float | None:
+    # Rounds of a checkpoint that an older version wrote do not say.
+    trips = [entry["trips"] for entry in course.rounds if "trips" in entry]
+    return sum(trips) / len(trips) if trips else None
 
 
 def _findings(setup: RunSetup) -> list[str]:

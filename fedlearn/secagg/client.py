@@ -27,7 +27,7 @@ from fedlearn.errors import (
     WithheldShares,
 )
 from fedlearn.secagg.admission import check_configuration, check_dealers, check_header, check_vector
-from fedlearn.secagg.cohort import Cohort, Round, Step, check_order
+from fedlearn.secagg.cohort import Cohort, Round, check_order
 from fedlearn.secagg.dealing import HeldShares, Secrets, deal, open_package
 from fedlearn.secagg.latches import Latches, MemoryLatches, SqliteLatches
 from fedlearn.secagg.masking import add_masks, pairwise_seeds, self_mask_seed
@@ -50,6 +50,7 @@ from fedlearn.secagg.messages import (
 )
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.roster import Roster
+from fedlearn.secagg.step import Step
 from fedlearn.secagg.transcript import View, complaint_bytes, hash_configuration, members_digest
 
 __all__ = ["ClientSession", "Latches", "MemoryLatches", "SqliteLatches", "Step"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise
 
 from fedlearn.crypto.identity import verify
@@ -21,17 +20,6 @@ from fedlearn.secagg.messages import Advert, Configuration
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.transcript import advert_bytes, session_id
-
-
-class Step(StrEnum):
-    """The five steps in their order, and the end."""
-
-    ADVERTISE = "advertise"
-    SHARE = "share"
-    INPUTS = "inputs"
-    AGREE = "agree"
-    UNMASK = "unmask"
-    FINISHED = "finished"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from fedlearn.errors import (
     TooFewClients,
     UnknownClient,
 )
-from fedlearn.secagg.cohort import Cohort, Round, Step, check_fresh, configuration_of
+from fedlearn.secagg.cohort import Cohort, Round, check_fresh, configuration_of
 from fedlearn.secagg.dealing import check_dealing, packages
 from fedlearn.secagg.messages import (
     Advert,
@@ -52,6 +52,7 @@ from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.recovery import Recovery
 from fedlearn.secagg.ring import add_in_ring, check_ring_vector, ring_dtype
 from fedlearn.secagg.roster import Roster
+from fedlearn.secagg.step import Step
 from fedlearn.secagg.transcript import View, complaint_bytes, hash_configuration, members_digest
 
 __all__ = ["ServerSession", "Step"]
@@ -151,14 +152,15 @@ class ServerSession:
         """Sets what R2 binds, for a session that began before the model was there.
 
         Raises:
-          OutOfOrder: R2 was reached.
+          OutOfOrder: R2 has been answered.
         """
-        if self.step not in (Step.ADVERTISE, Step.SHARE):
+        answered = self.step is Step.INPUTS and self._answers
+        if answered or self.step not in (Step.ADVERTISE, Step.SHARE, Step.INPUTS):
             raise OutOfOrder(f"step {self.step.value!r} is open; model and configuration are bound before R2")
         self._digests = (model_digest, configuration_digest)
 
     def requests(self) -> dict[str, bytes]:
-        """Returns the body for each client that is asked in the open step; empty when finished."""
+        """Returns the body for each client that is yet to answer the open step; empty when finished."""
         builders: dict[Step, Callable[[str], bytes]] = {
             Step.INPUTS: self._inputs_request,
             Step.AGREE: self._agree_request,
@@ -168,10 +170,11 @@ class ServerSession:
             Step.SHARE: self._share_request,
             Step.UNMASK: self._unmask_request,
         }
+        waiting = [client for client in self._asked if client not in self._answers]
         if self.step in shared:
-            return dict.fromkeys(self._asked, shared[self.step]())
+            return dict.fromkeys(waiting, shared[self.step]())
         if self.step in builders:
-            return {client: builders[self.step](client) for client in self._asked}
+            return {client: builders[self.step](client) for client in waiting}
         return {}
 
     def receive(self, client: str, body: bytes, vector: RingVector | None = None) -> None:
@@ -228,6 +231,19 @@ class ServerSession:
         self._answers = {}
         self.step = list(Step)[list(Step).index(self.step) + 1]
         return self.step
+
+    def exclude(self, client: str, reason: str) -> None:
+        """Leaves a client out from the open step on, whatever it answered.
+
+        Raises:
+          OutOfOrder: R2 was reached: others may have masked for it.
+        """
+        if self.step not in (Step.ADVERTISE, Step.SHARE):
+            raise OutOfOrder(f"step {self.step.value!r} is open; clients are left out before R2")
+        if client in self._asked:
+            self._asked = tuple(other for other in self._asked if other != client)
+            self._answers.pop(client, None)
+            self._excluded[client] = f"{self.step.value}: {reason}"
 
     def exclude_accused(self) -> None:
         """Takes dealers with wrong shares out of U1, and opens R2 anew for all others.

@@ -9,9 +9,10 @@ from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.transport import Lost, Message
-from fedlearn.simulation.faults import STEPS, Dropouts
+from fedlearn.simulation.faults import Dropouts, schedule_of
 
-Vanishes = Callable[[Message], bool]
+Reaching = Callable[[Message], Message | None]
+"""What of a request reaches its client; None if the client is gone."""
 
 
 class Answering(Protocol):
@@ -29,14 +30,14 @@ class InProcess:
 
     Args:
       clients: client id → client.
-      vanishes: whether a client is lost when it gets this request; the simulated fault.
+      reaching: what of a request reaches its client; the simulated fault.
     """
 
     def __init__(
-        self, clients: Mapping[str, Answering], *, vanishes: Vanishes = lambda request: False
+        self, clients: Mapping[str, Answering], *, reaching: Reaching = lambda request: request
     ) -> None:
         self.clients = clients
-        self._vanishes = vanishes
+        self._reaching = reaching
 
     def exchange(
         self, requests: Iterable[Message], *, deadline: float | None = None
@@ -45,10 +46,10 @@ class InProcess:
         for request in requests:
             if request.client not in self.clients:
                 yield Lost(client=request.client, reason="unreachable")
-            elif self._vanishes(request):
+            elif (reached := self._reaching(request)) is None:
                 yield Lost(client=request.client, reason="dropout")
             else:
-                yield self.clients[request.client].answer(request)
+                yield self.clients[request.client].answer(reached)
 
 
 def in_one_process(
@@ -67,6 +68,7 @@ def in_one_process(
         name: setup.client(name, key=key, bench=bench, account=spent.get(name))
         for name, key in enrolment.keys.items()
     }
-    masked = setup.secure is not None and setup.secure.mode == "masked"
-    steps = len(STEPS) if masked else 1
-    return InProcess(clients, vanishes=Dropouts(config.faults, seed=config.seed, steps=steps))
+    if config.faults.dropout == 0:
+        return InProcess(clients)
+    schedule = schedule_of(config.faults, seed=config.seed)
+    return InProcess(clients, reaching=Dropouts(schedule, secure=setup.secure is not None))

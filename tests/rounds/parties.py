@@ -15,7 +15,7 @@ from fedlearn.rounds.client import Client
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.transport import Lost, Message
-from fedlearn.secagg.fixed_point import FixedPoint
+from fedlearn.secagg.fixed_point import FixedPoint, RandomBits
 from fedlearn.secagg.latches import MemoryLatches
 from fedlearn.secagg.parameters import parameters
 from fedlearn.secagg.roster import Roster
@@ -126,5 +126,10 @@ def client(
         dimension=dimension,
         account=account,
         membership=membership,
-        rounding=lambda round: Keystream(f"{name}-{round}".encode().ljust(32, b".")),
+        rounding=rounding_of(name),
     )
+
+
+def rounding_of(name: str) -> Callable[[int], RandomBits]:
+    """Returns round → the bits that a client of the run rounds with."""
+    return lambda round: Keystream(f"{name}-{round}".encode().ljust(32, b"."))

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedlearn._types import Vector
-from fedlearn.errors import BudgetExhausted, DataError, FaultyDealer, MalformedMessage, ProtocolError
+from fedlearn.errors import (
+    BudgetExhausted,
+    DataError,
+    FaultyDealer,
+    MalformedMessage,
+    OutOfOrder,
+    ProtocolError,
+)
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.rounds.member import model_digest
@@ -26,7 +33,9 @@ from fedlearn.rounds.messages import (
     decode_reply,
     encode,
 )
+from fedlearn.rounds.protection import SecureSum
 from fedlearn.rounds.transport import Message
+from fedlearn.secagg import messages as secagg
 from fedlearn.secagg.client import ClientSession
 from tests.rounds.parties import RECORD, RUN, Constant, client, federation, names_of, updates_of
 
@@ -150,12 +159,19 @@ class TestRefusals:
 
     def test_an_older_round_is_over_once_a_newer_has_begun(self) -> None:
         names = names_of(4)
-        clients, _ = federation(updates_of(names), dict.fromkeys(names, 1.0), mode="masked")
+        clients, secure = federation(updates_of(names), dict.fromkeys(names, 1.0), mode="masked")
         member = clients["client-0"]
-        for round in (5, 5):
-            member.handle(asking(SecureRequest(run=RUN, round=round, payload=b""), to="client-0"))
-        with pytest.raises(ProtocolError, match="request of round 4; round 5 has begun"):
-            member.answer(asking(SecureRequest(run=RUN, round=4, payload=b""), to="client-0"))
+        assert secure is not None
+        for round in (5, 6, 6, 5):
+            member.answer(asking(advertise(secure, round), to="client-0"))
+        with pytest.raises(OutOfOrder, match="request of round 3; round 5 has begun"):
+            member.answer(asking(advertise(secure, 3), to="client-0"))
+
+
+def advertise(secure: SecureSum, round: int) -> SecureRequest:
+    """The request that opens a session."""
+    payload = secagg.encode(secagg.AdvertiseRequest(secure.roster.digest, RUN, round))
+    return SecureRequest(run=RUN, round=round, payload=payload)
 
 
 class TestFaultyDealer:
@@ -167,7 +183,11 @@ class TestFaultyDealer:
 
         monkeypatch.setattr(ClientSession, "accept_inputs_request", complaining)
         names = names_of(4)
-        clients, _ = federation(updates_of(names), dict.fromkeys(names, 1.0), mode="masked", record=RECORD)
+        clients, secure = federation(
+            updates_of(names), dict.fromkeys(names, 1.0), mode="masked", record=RECORD
+        )
+        assert secure is not None
+        clients["client-0"].answer(asking(advertise(secure, 0), to="client-0"))
         request = SecureTrainRequest(run=RUN, round=0, payload=b"")
         reply = clients["client-0"].answer(asking(request, MODEL, to="client-0"))
         assert decode_reply(reply.body) == SecureReply(run=RUN, round=0, payload=b"signed complaint")
