@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fedlearn._types import Vector
@@ -41,14 +43,7 @@ def unprotected(experiment: Experiment) -> Experiment:
     config = experiment.config.with_settings(
         privacy={"enabled": False}, secure_aggregation={"enabled": False}, faults={}
     )
-    return Experiment(
-        config=config,
-        model=experiment.model,
-        clients=experiment.clients,
-        test=experiment.test,
-        loss=experiment.loss,
-        metrics=experiment.metrics,
-    )
+    return replace(experiment, config=config)
 
 
 def unprotected_baseline(experiment: Experiment, progress: Progress) -> Baseline:

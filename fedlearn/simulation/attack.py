@@ -1,0 +1,65 @@
+"""Attacks on an experiment, played through the protocol as it runs, next to no protection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedlearn._types import Vector
+from fedlearn.attacks import ATTACKS
+from fedlearn.attacks.report import AttackReport
+from fedlearn.attacks.scene import Attack, Scene, Trained, Transcript, Wiretap
+from fedlearn.experiment import Experiment
+from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.runs.execution import Execution
+from fedlearn.runs.progress import Silent
+from fedlearn.simulation.inprocess import in_one_process
+
+_RUN = "attacked"
+
+
+def attack(
+    experiment: Experiment, name: str, *, arguments: Mapping[str, object] | None = None, seed: int = 0
+) -> AttackReport:
+    """Runs one attack on an experiment as it is configured.
+
+    Args:
+      experiment: the victim, protections included.
+      name: a registered attack, or ``"package.module:Name"``.
+      arguments: the attack's own arguments.
+      seed: of the attacker's choices; the protections keep their own randomness.
+
+    Raises:
+      UnknownName: no such attack.
+      ConfigError: an argument that it does not take, or an experiment that it does not fit.
+    """
+    chosen: Attack = ATTACKS.build(name, arguments or {})
+    scene = Scene(experiment=experiment, play=play, train=train)
+    return chosen.run(scene, rng=np.random.default_rng(seed))
+
+
+def play(experiment: Experiment, params: Vector) -> Transcript:
+    """Runs round 0 from the given parameters and returns what its server saw."""
+    enrolment = Enrolment.of(experiment.population.clients)
+    setup = RunSetup(experiment=experiment, run=_RUN, roster=enrolment.roster)
+    wiretap = Wiretap(in_one_process(setup, enrolment))
+    outcome = setup.server(wiretap, strict=True).run_round(params, experiment.cohort(0), round=0)
+    secure = setup.secure
+    received = {
+        client: vector.astype(np.float64) if secure is None else secure.encoding.decode(vector)
+        for client, vector in wiretap.vectors.items()
+    }
+    return Transcript(received=received, aggregate=outcome.update)
+
+
+def train(experiment: Experiment) -> Trained:
+    """Runs all rounds and returns the model."""
+    enrolment = Enrolment.of(experiment.population.clients)
+    setup = RunSetup(experiment=experiment, run=_RUN, roster=enrolment.roster)
+    transport = in_one_process(setup, enrolment)
+    execution = Execution(setup, transport, directory=None, progress=Silent(), strict=True)
+    course = execution.run(execution.begin())
+    delta = experiment.config.privacy.delta
+    return Trained(params=course.state.params, epsilon=course.epsilon(delta), delta=delta)

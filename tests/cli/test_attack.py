@@ -1,0 +1,75 @@
+"""``fedlearn attack``: its table, its JSON and its refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedlearn.cli.main import main
+
+EXPERIMENT = """
+name = "tiny"
+rounds = 1
+[data]
+dataset = "digits"
+partition = { clients = 5 }
+[model]
+name = "mlp"
+[privacy]
+enabled = true
+epsilon = 3.0
+delta = 1e-4
+[secure_aggregation]
+enabled = true
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_each_protection_has_its_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "attacks.json"
+    assert main(["attack", str(file), "--attack", "update-inversion", "--out", str(out)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "update-inversion" in line]
+    assert [line.split("  ")[0] for line in lines] == [
+        "nothing",
+        "secure aggregation",
+        "differential privacy",
+        "both",
+    ]
+    assert "succeeds: 5 of 5 records recovered" in lines[0]
+    assert all("fails: 0 of 5" in line for line in lines[1:])
+    assert json.loads(out.read_text())["nothing"][0]["details"]["recovered"] == 5
+
+
+def test_json_is_all_that_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attack", str(file), "--attack", "sum-inversion", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {
+        "nothing",
+        "secure aggregation",
+        "differential privacy",
+        "both",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--attack", "update-inversoin"], "Did you mean 'update-inversion'"),
+        (["--attack", "imprint", "--set", "model.name=cnn"], "begins with Conv2d"),
+        (["--seed", "-1"], "--seed -1 must be at least 0"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_an_exit_code(
+    file: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["attack", str(file), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
