@@ -9,6 +9,10 @@
     ├── ModelError                  the model cannot be trained as asked
     ├── PrivacyError                a guarantee cannot be given
     │   ├── BudgetExhausted         the release would exceed the agreed ε
+    │   ├── UndeclaredDataSet       the policy has no budget for these records
+    │   ├── LedgerUnavailable       locked, full, not readable: nothing is trained until it is mended
+    │   ├── TamperedLedger          rows changed, or an old copy put back: nothing is trained
+    │   ├── TamperedStatement       a statement, receipt or figure of a run that does not verify
     │   └── TargetUnreachable       no noise meets the target; says what could be met
     ├── ProtocolError               a message or a round breaks the protocol
     │   ├── TamperedMessage         does not verify, or is not what its sender signed
@@ -76,6 +80,22 @@ class PrivacyError(FedLearnError):
 
 class BudgetExhausted(PrivacyError):
     """The release would spend more than the agreed ε."""
+
+
+class UndeclaredDataSet(PrivacyError):
+    """The records have no budget in the policy that decides about them."""
+
+
+class LedgerUnavailable(PrivacyError):
+    """The ledger is locked, full, missing or not readable; nothing is released until it can be written."""
+
+
+class TamperedLedger(PrivacyError):
+    """Rows of a ledger were changed, removed or reordered, or an old or foreign copy was put in its place."""
+
+
+class TamperedStatement(PrivacyError):
+    """Something that a run states about its privacy is not what was signed, or does not follow from it."""
 
 
 class TargetUnreachable(PrivacyError):

@@ -20,7 +20,7 @@ from fedlearn.crypto.identity import verify as verify_signature
 from fedlearn.errors import ConfigError
 from fedlearn.privacy.chain import Head, Row, check_chain, check_signatures
 from fedlearn.privacy.guarantee import format_epsilon
-from fedlearn.privacy.ledger import read, spent
+from fedlearn.privacy.ledger import latest, read, spent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,18 +54,18 @@ def balances(rows: list[Row], *, delta: float) -> list[dict[str, Any]]:
     """Returns for each data set and unit what was released and spent, as JSON-able values.
 
     Raises:
-      TamperedMessage: the chain is broken.
+      TamperedLedger: the chain is broken.
     """
     check_chain(rows)
-    contents = [row.values for row in rows if "release" in row.values]
-    pairs = sorted({(values["dataset"], values["unit"]) for values in contents})
-    return [_balance(contents, dataset, unit, delta) for dataset, unit in pairs]
+    releases = list(latest(rows).values())
+    pairs = sorted({(release["dataset"], release["unit"]) for release in releases})
+    return [_balance(releases, dataset, unit, delta) for dataset, unit in pairs]
 
 
-def _balance(contents: list[dict[str, Any]], dataset: str, unit: Any, delta: float) -> dict[str, Any]:
-    account = spent(iter(contents), dataset, unit=unit)
+def _balance(releases: list[dict[str, Any]], dataset: str, unit: Any, delta: float) -> dict[str, Any]:
+    account = spent(releases, dataset, unit=unit)
     epsilon = account.epsilon(delta=delta)
-    latest = {v["release"]: v["state"] for v in contents if (v["dataset"], v["unit"]) == (dataset, unit)}
+    states = Counter(r["state"] for r in releases if (r["dataset"], r["unit"]) == (dataset, unit))
     return {
         "dataset": dataset,
         "unit": unit,
@@ -73,7 +73,7 @@ def _balance(contents: list[dict[str, Any]], dataset: str, unit: Any, delta: flo
         "epsilon": epsilon if math.isfinite(epsilon) else None,
         "delta": delta,
         "steps": account.steps,
-        "releases": dict(sorted(Counter(latest.values()).items())),
+        "releases": dict(sorted(states.items())),
     }
 
 

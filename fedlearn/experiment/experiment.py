@@ -143,6 +143,11 @@ class Experiment:
         own = (self.model, self.clients, self.test, self.loss, self.metrics)
         return any(part is not None for part in own)
 
+    @property
+    def dataset_id(self) -> str:
+        """The name under which the records have a budget: that of the data set, or ``"objects"``."""
+        return self.config.data.dataset or "objects"
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the resolved configuration, hex: what a checkpoint belongs to."""

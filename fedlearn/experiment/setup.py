@@ -13,9 +13,11 @@ from fedlearn.crypto.prg import Keystream
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.plan import protections, secure_sum, weights
 from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.fixed_point import RandomBits
@@ -53,7 +55,13 @@ class RunSetup:
         return Workbench(self.experiment.build_model(), self.experiment.recipe)
 
     def client(
-        self, name: str, *, key: SigningKey, bench: Workbench, account: Account | None = None
+        self,
+        name: str,
+        *,
+        key: SigningKey,
+        bench: Workbench,
+        account: Account | None = None,
+        ledger: Ledger | None = None,
     ) -> Client:
         """Returns the client, resident from now on.
 
@@ -62,6 +70,10 @@ class RunSetup:
           key: its signing key.
           bench: the workbench it trains on.
           account: what its records have spent in this run already; None: nothing.
+          ledger: what they have spent over all runs, which then decides; None counts this run alone.
+
+        Raises:
+          PrivacyError: the ledger has no budget for the records, or the run no differential privacy.
         """
         experiment, protection = self.experiment, self.protections[name]
         data = experiment.population.clients[name]
@@ -80,7 +92,7 @@ class RunSetup:
             ),
             protection=protection,
             dimension=bench.model.dimension,
-            account=account or self._account(),
+            releases=self._releases(name, account, ledger),
             membership=Membership(
                 key=key,
                 latches=MemoryLatches(),
@@ -110,8 +122,13 @@ class RunSetup:
             observe=observe,
         )
 
-    def _account(self) -> Account | None:
-        return Account() if self.experiment.config.privacy.enabled else None
+    def _releases(self, name: str, account: Account | None, ledger: Ledger | None) -> Releases:
+        protection = self.protections[name]
+        if ledger is not None:
+            return LedgerReleases(
+                ledger, run=self.run, dataset=self.experiment.dataset_id, protection=protection
+            )
+        return AccountedReleases(client=name, protection=protection, account=account or Account())
 
     def _noise(self, name: str) -> Callable[[int], NoiseSource]:
         """Returns round → secret randomness, keyed by the OS, or by the seed if the experiment says so."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedlearn.errors import PrivacyError, TamperedMessage
+from fedlearn.errors import PrivacyError, TamperedLedger, TamperedMessage
 
 _DOMAIN = b"fedlearn ledger 1\x00"
 _NOTHING = bytes(32)
@@ -82,26 +82,45 @@ def check_chain(rows: Iterable[Row], *, known: Head | None = None) -> None:
     """Returns if every row hashes the one before it and the chain passes through the ``known`` head.
 
     Raises:
-      TamperedMessage: a row was changed, removed or reordered.
-      PrivacyError: the chain ends before ``known`` or passes it by: an old copy was put back.
+      TamperedLedger: a row was changed, removed or reordered; or the chain ends before ``known`` or
+        passes it by: an old copy was put back.
     """
-    before, length = None, 0
-    seen = known is None
-    for length, row in enumerate(rows, start=1):
-        if row.digest != link(before, row.body):
-            raise TamperedMessage(
-                f"ledger row {length} does not follow from row {length - 1}: it was changed"
-            )
-        before = row.digest
-        seen = seen or (known is not None and known == Head(length=length, digest=row.digest))
+    head, seen = None, known is None
+    for row in rows:
+        head = follow(head, row)
+        seen = seen or head == known
     if not seen and known is not None:
-        raise PrivacyError(
-            f"the ledger of {length} rows does not contain the head known elsewhere (row {known.length},"
-            f" {known.digest.hex()[:16]}…): an old or foreign copy was put back; restore the newest copy"
+        raise gone_back(head, known)
+
+
+def follow(head: Head | None, row: Row) -> Head:
+    """Returns the head after one more row; raises TamperedLedger if the row does not follow from it."""
+    length = 1 if head is None else head.length + 1
+    if row.digest != link(None if head is None else head.digest, row.body):
+        raise TamperedLedger(
+            f"ledger row {length} does not follow from row {length - 1}: it was changed;"
+            " restore the newest copy"
         )
+    return Head(length=length, digest=row.digest)
+
+
+def gone_back(head: Head | None, known: Head) -> TamperedLedger:
+    """Returns the error of a chain that should contain the head ``known`` and does not."""
+    return TamperedLedger(
+        f"the ledger of {head.length if head else 0} rows does not contain the head known elsewhere (row"
+        f" {known.length}, {known.digest.hex()[:16]}…): an old or foreign copy was put back;"
+        " restore the newest copy"
+    )
 
 
 def check_signatures(rows: Sequence[Row], verify: Callable[[bytes, bytes], None]) -> None:
-    """Calls ``verify(signature, digest)`` on every row; it raises TamperedMessage where one is wrong."""
-    for row in rows:
-        verify(row.signature, row.digest)
+    """Calls ``verify(signature, digest)`` on every row.
+
+    Raises:
+      TamperedLedger: it raised TamperedMessage on one; says which.
+    """
+    for length, row in enumerate(rows, start=1):
+        try:
+            verify(row.signature, row.digest)
+        except TamperedMessage:
+            raise TamperedLedger(f"ledger row {length} is not signed by the ledger's owner") from None

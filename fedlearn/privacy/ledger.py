@@ -12,35 +12,27 @@ the ledger at or above what was released, never below.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from fedlearn._validate import between, positive
-from fedlearn.errors import BudgetExhausted, ConfigError, PrivacyError
+from fedlearn.crypto.identity import verify
+from fedlearn.errors import BudgetExhausted, PrivacyError, TamperedLedger, UndeclaredDataSet
 from fedlearn.privacy.accounting import Account
-from fedlearn.privacy.chain import Head, Row, check_chain, next_row
+from fedlearn.privacy.chain import Head, Row, check_signatures, follow, gone_back, next_row
 from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict
 from fedlearn.privacy.guarantee import Unit, format_epsilon
+from fedlearn.privacy.store import Store, reading, rows_of
 
 State: TypeAlias = Literal["reserved", "committed", "burned", "refunded"]
 
 SCHEMA = 1
-_BUSY_SECONDS = 30.0
-_TABLES = """
-CREATE TABLE IF NOT EXISTS rows (
-  length INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL UNIQUE, signature BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS payloads (release TEXT PRIMARY KEY, payload BLOB NOT NULL);
-CREATE TRIGGER IF NOT EXISTS rows_stay BEFORE DELETE ON rows
-  BEGIN SELECT RAISE(ABORT, 'ledger rows are never deleted'); END;
-CREATE TRIGGER IF NOT EXISTS rows_keep BEFORE UPDATE ON rows
-  BEGIN SELECT RAISE(ABORT, 'ledger rows are never changed'); END;
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +61,10 @@ class Release:
       run: run it belongs to.
       round: round, counted from 0.
       dataset: the site's own name of the data; never a fingerprint of their content.
-      unit: what the event protects.
+      unit: what the events protect.
       clip_norm: C, bound of one unit's contribution.
-      event: the mechanism about to be executed.
+      events: the mechanisms about to be executed, at least one.
+      request: digest of the request that it answers, hex; the same request gets the same bytes again.
     """
 
     id: str
@@ -80,19 +73,19 @@ class Release:
     dataset: str
     unit: Unit = "record"
     clip_norm: float
-    event: SampledGaussianEvent
+    events: tuple[SampledGaussianEvent, ...]
+    request: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.events:
+            raise PrivacyError(f"release {self.id!r} has no event: what is it charged as?")
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the release as JSON-able values."""
-        return {
-            "release": self.id,
-            "run": self.run,
-            "round": self.round,
-            "dataset": self.dataset,
-            "unit": self.unit,
-            "clip_norm": self.clip_norm,
-            "event": self.event.to_dict(),
-        }
+        values = dataclasses.asdict(self)
+        values["release"] = values.pop("id")
+        values["events"] = [event.to_dict() for event in self.events]
+        return values
 
 
 class Ledger:
@@ -102,13 +95,15 @@ class Ledger:
       path: the SQLite file; made with access for its owner alone if it does not exist.
       owner: the site, written into the first row.
       sign: signs the 32-byte digest of a row with the site's key.
+      public: the public half of that key; every row is verified when the ledger is opened. None
+        leaves signatures to ``fedlearn budget verify``.
       budgets: data set → its budget; a data set without one releases nothing.
-      known: newest head that was noted elsewhere (round receipts, another disk), if any.
+      known: newest head that was noted elsewhere (receipts, another disk), if any.
 
     Raises:
-      TamperedMessage: a row was changed, removed or reordered.
-      PrivacyError: the ledger is older than ``known``, belongs to another site, or cannot be read;
-        the site trains nothing until this is mended.
+      TamperedLedger: a row was changed, removed, reordered or signed by another; or the ledger is older
+        than ``known``, or belongs to another site. The site trains nothing until this is mended.
+      LedgerUnavailable: it cannot be read or written.
     """
 
     def __init__(
@@ -117,18 +112,24 @@ class Ledger:
         *,
         owner: str,
         sign: Callable[[bytes], bytes],
+        public: bytes | None = None,
         budgets: Mapping[str, Budget],
         known: Head | None = None,
     ) -> None:
         self._path = path
         self._sign = sign
         self._budgets = dict(budgets)
-        with _readable(path):
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = _connect(path)
-            with self._transaction():
-                self._begin(owner)
-                check_chain(_rows(self._connection), known=known)
+        self._head: Head | None = None
+        self._latest: dict[str, dict[str, Any]] = {}
+        self._store = Store(path)
+        with self._transaction():
+            self._begin(owner)
+        if public is not None:
+            check_signatures(
+                list(self._store.rows()), lambda signature, digest: verify(public, signature, digest)
+            )
+        if known is not None:
+            self.require(known)
 
     def __enter__(self) -> Self:
         return self
@@ -138,31 +139,40 @@ class Ledger:
 
     def close(self) -> None:
         """Closes the file."""
-        self._connection.close()
+        self._store.close()
 
     @property
     def head(self) -> Head:
         """The newest head; note it elsewhere, so that an old copy is recognised."""
-        length, digest = self._connection.execute(
-            "SELECT length, digest FROM rows ORDER BY length DESC LIMIT 1"
-        ).fetchone()
-        return Head(length=length, digest=digest)
+        with self._transaction():
+            return self._newest
+
+    def require(self, known: Head) -> None:
+        """Returns if the chain passes through a head that was noted elsewhere.
+
+        Raises:
+          TamperedLedger: it does not: an old or foreign copy was put back.
+        """
+        with self._transaction():
+            if self._store.digest_of(known.length) != known.digest:
+                raise gone_back(self._head, known)
 
     def reserve(self, release: Release) -> None:
         """Books a release at its full cost, before anything is trained.
 
         Raises:
           BudgetExhausted: it would exceed the budget; says what is spent and what would fit.
-          PrivacyError: the id is taken, or the ledger cannot be written.
-          ConfigError: the data set has no budget.
+          UndeclaredDataSet: the data set has no budget.
+          PrivacyError: the id is taken.
+          LedgerUnavailable, TamperedLedger: as for the class.
         """
         budget = self._budget(release.dataset)
         with self._transaction():
-            if self.state(release.id) is not None:
+            if release.id in self._latest:
                 raise PrivacyError(
                     f"release {release.id!r} exists: send its bytes again, or train under a new id"
                 )
-            account = self.account(release.dataset, unit=release.unit)
+            account = self._account(release.dataset, unit=release.unit)
             _refuse_beyond(budget, account, release)
             self._append({**release.to_dict(), "state": "reserved"})
 
@@ -176,20 +186,33 @@ class Ledger:
         """
         digest = hashlib.sha256(payload).hexdigest()
         with self._transaction():
-            if self.state(release) == "committed":
-                if self._last(release)["payload"] != digest:
+            last = self._last(release)
+            if last["state"] == "committed":
+                if last["payload"] != digest:
                     raise PrivacyError(
                         f"release {release!r} was committed with other bytes; what is trained again is a"
                         " new release and a new charge"
                     )
                 return
             self._change(release, "committed", payload=digest)
-            self._connection.execute("INSERT INTO payloads VALUES (?, ?)", (release, payload))
+            self._store.keep(release, run=last["run"], request=last["request"], payload=payload)
 
     def burn(self, release: str) -> None:
         """Marks a reserved release as spent and never to leave; raises PrivacyError if it is not reserved."""
         with self._transaction():
             self._change(release, "burned")
+
+    def burn_cut_off(self, run: str | None = None) -> list[str]:
+        """Burns what a crash left reserved, of one run or of all, and returns the releases.
+
+        For the time before training begins: what another process is training on would be burned, too.
+        """
+        cut_off = [
+            release for release in self.reserved() if run is None or self._latest[release]["run"] == run
+        ]
+        for release in cut_off:
+            self.burn(release)
+        return cut_off
 
     def refund(self, release: str) -> None:
         """Takes a reservation back; raises PrivacyError once the release is committed or burned.
@@ -200,67 +223,89 @@ class Ledger:
         with self._transaction():
             self._change(release, "refunded")
 
-    def acknowledge(self, release: str) -> None:
-        """Forgets the bytes of a committed release once their receiver has them."""
+    def acknowledge(self, release: str = "", *, run: str = "") -> None:
+        """Forgets the bytes of a committed release, or of all of a run, once their receiver has them."""
         with self._transaction():
-            self._connection.execute("DELETE FROM payloads WHERE release = ?", (release,))
+            self._store.forget(release=release, run=run)
 
     def state(self, release: str) -> State | None:
         """Returns the release's state; None if it is not known."""
-        last = self._find(release)
-        return None if last is None else last["state"]
+        with self._transaction():
+            last = self._latest.get(release)
+            return None if last is None else last["state"]
 
     def payload(self, release: str) -> bytes | None:
         """Returns the bytes of a committed release for sending them again; None if there are none."""
-        found = self._connection.execute(
-            "SELECT payload FROM payloads WHERE release = ?", (release,)
-        ).fetchone()
-        return None if found is None else bytes(found[0])
+        return self._store.kept(release=release)
 
-    def account(self, dataset: str, *, unit: Unit = "record") -> Account:
-        """Returns everything that the data set's units have spent: reserved, committed and burned."""
-        return spent(read_rows(self._connection), dataset, unit=unit)
+    def answer(self, *, run: str, request: str) -> bytes | None:
+        """Returns the bytes that answered the very same request of the run; None if there are none."""
+        return self._store.kept(run=run, request=request)
+
+    def account(self, dataset: str, *, unit: Unit = "record", run: str | None = None) -> Account:
+        """Returns what the data set's units have spent: reserved, committed and burned.
+
+        Args:
+          dataset: the site's name of the data.
+          unit: what is protected.
+          run: of this run alone; None: over all runs.
+        """
+        with self._transaction():
+            return self._account(dataset, unit=unit, run=run)
 
     def epsilon(self, dataset: str, *, unit: Unit = "record") -> float:
         """Returns the ε spent so far, at the δ of the data set's budget."""
         return self.account(dataset, unit=unit).epsilon(delta=self._budget(dataset).delta)
 
     def reserved(self) -> list[str]:
-        """Returns the releases that are reserved and neither committed, burned nor refunded.
+        """Returns the releases that are reserved and neither committed, burned nor refunded."""
+        with self._transaction():
+            return [release for release, row in self._latest.items() if row["state"] == "reserved"]
 
-        After a restart these were cut off in training: burn them.
-        """
-        states = {row["release"]: row["state"] for row in read_rows(self._connection)}
-        return [release for release, state in states.items() if state == "reserved"]
+    def witness(self, owner: str, receipt: bytes) -> None:
+        """Keeps another party's newest receipt, by which an old copy of its ledger is recognised."""
+        with self._transaction():
+            self._store.witness(owner, receipt)
+
+    def budget(self, dataset: str) -> Budget:
+        """Returns the data set's budget; raises UndeclaredDataSet if it has none."""
+        return self._budget(dataset)
 
     def _budget(self, dataset: str) -> Budget:
         if dataset not in self._budgets:
             known = ", ".join(map(repr, sorted(self._budgets))) or "none"
-            raise ConfigError(f"data set {dataset!r} has no budget, so it releases nothing; known: {known}")
+            raise UndeclaredDataSet(
+                f"data set {dataset!r} has no budget, so it releases nothing; declared: {known}."
+                " Declare its ε and δ in the policy first"
+            )
         return self._budgets[dataset]
 
+    def _account(self, dataset: str, *, unit: Unit, run: str | None = None) -> Account:
+        return spent(self._latest.values(), dataset, unit=unit, run=run)
+
     def _begin(self, owner: str) -> None:
-        first = self._connection.execute("SELECT body FROM rows WHERE length = 1").fetchone()
+        first = next(self._store.rows(), None)
         if first is None:
             # The nonce keeps an emptied ledger from passing for the old one.
             self._append({"schema": SCHEMA, "owner": owner, "nonce": os.urandom(16).hex(), "state": "opened"})
             return
-        values = Row(body=first[0], digest=b"", signature=b"").values
+        values = first.values
         if values.get("schema") != SCHEMA or values.get("owner") != owner:
-            raise PrivacyError(
+            raise TamperedLedger(
                 f"ledger {self._path} has schema {values.get('schema')} and belongs to"
                 f" {values.get('owner')!r}; expected schema {SCHEMA} of {owner!r}"
             )
 
+    @property
+    def _newest(self) -> Head:
+        if self._head is None:
+            raise TamperedLedger(f"ledger {self._path} has lost its first row; restore the newest copy")
+        return self._head
+
     def _append(self, values: dict[str, Any]) -> None:
-        last = self._connection.execute(
-            "SELECT length, digest FROM rows ORDER BY length DESC LIMIT 1"
-        ).fetchone()
-        length, digest = last or (0, None)
-        row = next_row(values, after=digest, sign=self._sign)
-        self._connection.execute(
-            "INSERT INTO rows VALUES (?, ?, ?, ?)", (length + 1, row.body, row.digest, row.signature)
-        )
+        row = next_row(values, after=None if self._head is None else self._head.digest, sign=self._sign)
+        head = follow(self._head, row)
+        self._store.append(head, row)
 
     def _change(self, release: str, state: State, **more: str) -> None:
         last = self._last(release)
@@ -269,107 +314,83 @@ class Ledger:
         self._append({**last, "state": state, **more})
 
     def _last(self, release: str) -> dict[str, Any]:
-        last = self._find(release)
-        if last is None:
+        if release not in self._latest:
             raise PrivacyError(f"release {release!r} was never reserved")
-        return last
-
-    def _find(self, release: str) -> dict[str, Any] | None:
-        rows = [row for row in read_rows(self._connection) if row["release"] == release]
-        return rows[-1] if rows else None
+        return self._latest[release]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Holds the write lock from before the balance is read until the row is on disk."""
-        with _readable(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                # A full disk has rolled back already.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        """Holds the write lock, with everything that other processes have added read and checked."""
+        with self._store.transaction():
+            self._catch_up()
+            yield
+
+    def _catch_up(self) -> None:
+        """Reads the rows since the last look; each must follow from what was seen before."""
+        head = self._head
+        if head is not None and self._store.digest_of(head.length) != head.digest:
+            raise gone_back(None, head)
+        for row in self._store.rows(after=0 if head is None else head.length):
+            head = follow(head, row)
+            values = row.values
+            if "release" in values:
+                self._latest[values["release"]] = values
+        self._head = head
 
 
 def read(path: Path) -> list[Row]:
     """Returns all rows of a ledger, without changing or locking it; the chain is not checked.
 
     Raises:
-      PrivacyError: the file is missing or is no ledger.
+      LedgerUnavailable: the file is missing or is no ledger.
     """
-    if not path.is_file():
-        raise PrivacyError(f"{path} is no ledger: there is no such file")
-    with _readable(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            return list(_rows(connection))
-        finally:
-            connection.close()
+    with reading(path) as connection:
+        return list(rows_of(connection))
 
 
-def read_rows(connection: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    """Yields the content of every row about a release, oldest first."""
-    for row in _rows(connection):
-        values = row.values
-        if "release" in values:
-            yield values
+def latest(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    """Returns the content of the newest row about each release."""
+    contents = (row.values for row in rows)
+    return {values["release"]: values for values in contents if "release" in values}
 
 
-def spent(rows: Iterator[dict[str, Any]], dataset: str, *, unit: Unit = "record") -> Account:
-    """Returns the account of one data set from the contents of rows: all that is not refunded."""
-    latest = {row["release"]: row for row in rows if row["dataset"] == dataset and row["unit"] == unit}
-    return Account(event_from_dict(row["event"]) for row in latest.values() if row["state"] != "refunded")
-
-
-def _refuse_beyond(budget: Budget, account: Account, release: Release) -> None:
-    after = account.projected_epsilon(release.event, delta=budget.delta)
-    if after <= budget.epsilon:
-        return
-    before = account.epsilon(delta=budget.delta)
-    raise BudgetExhausted(
-        f"data set {release.dataset!r}: release {release.id!r} would raise ε from {format_epsilon(before)} to"
-        f" {format_epsilon(after)} at δ = {budget.delta:g} per {release.unit}; the budget is"
-        f" {budget.epsilon:g}."
-        f" Of its {release.event.steps} steps {_fitting(budget, account, release)} would fit"
+def spent(
+    releases: Iterable[Mapping[str, Any]], dataset: str, *, unit: Unit = "record", run: str | None = None
+) -> Account:
+    """Returns the account of one data set from the newest content of each release: all not refunded."""
+    return Account(
+        event_from_dict(event)
+        for release in releases
+        if (release["dataset"], release["unit"]) == (dataset, unit)
+        and run in (None, release["run"])
+        and release["state"] != "refunded"
+        for event in release["events"]
     )
 
 
-def _fitting(budget: Budget, account: Account, release: Release) -> int:
-    """Returns how many steps of the release the budget still allows."""
-    event = release.event
+def _refuse_beyond(budget: Budget, account: Account, release: Release) -> None:
+    if _fits(budget, account, release.events):
+        return
+    before = account.epsilon(delta=budget.delta)
+    after = Account((*account.events, *release.events)).epsilon(delta=budget.delta)
+    raise BudgetExhausted(
+        f"data set {release.dataset!r}: release {release.id!r} would raise ε from {format_epsilon(before)} to"
+        f" {format_epsilon(after)} at δ = {budget.delta:g} per {release.unit}; the budget is"
+        f" {budget.epsilon:g}.{_what_would_fit(budget, account, release)}"
+    )
+
+
+def _fits(budget: Budget, account: Account, events: Iterable[SampledGaussianEvent]) -> bool:
+    return Account((*account.events, *events)).epsilon(delta=budget.delta) <= budget.epsilon
+
+
+def _what_would_fit(budget: Budget, account: Account, release: Release) -> str:
+    """Returns how many steps of the release's longest event the budget still allows, as a sentence."""
+    event = max(release.events, key=lambda event: event.steps)
+    others = [other for other in release.events if other is not event]
     low, high = 0, event.steps
     while high - low > 1:
         middle = (low + high) // 2
-        part = SampledGaussianEvent(
-            noise_multiplier=event.noise_multiplier, sample_rate=event.sample_rate, steps=middle
-        )
-        fits = account.projected_epsilon(part, delta=budget.delta) <= budget.epsilon
-        low, high = (middle, high) if fits else (low, middle)
-    return low
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    # EXTRA is FULL and also syncs the folder after a commit, so that no commit is undone by a power cut.
-    connection.execute("PRAGMA synchronous = EXTRA")
-    connection.executescript(_TABLES)
-    return connection
-
-
-def _rows(connection: sqlite3.Connection) -> Iterator[Row]:
-    for body, digest, signature in connection.execute(
-        "SELECT CAST(body AS BLOB), CAST(digest AS BLOB), CAST(signature AS BLOB) FROM rows ORDER BY length"
-    ):
-        yield Row(body=body, digest=digest, signature=signature)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise PrivacyError(
-            f"ledger {path} cannot be used ({error}); nothing is trained until it can"
-        ) from error
+        part = dataclasses.replace(event, steps=middle)
+        low, high = (middle, high) if _fits(budget, account, [*others, part]) else (low, middle)
+    return f" Of its {event.steps} steps {low} would fit"

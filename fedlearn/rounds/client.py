@@ -12,14 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from fedlearn._types import RingVector, Vector
-from fedlearn.errors import BudgetExhausted, FedLearnError, MalformedMessage, ProtocolError
-from fedlearn.privacy.accounting import Account
-from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.errors import FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.rounds.member import Member, Membership
 from fedlearn.rounds.messages import (
     Failure,
     Reply,
-    Request,
     SecureReply,
     SecureRequest,
     SecureTrainRequest,
@@ -29,6 +26,7 @@ from fedlearn.rounds.messages import (
     encode,
 )
 from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.releases import Releases
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.fixed_point import RandomBits
 
@@ -44,8 +42,9 @@ class Trainer(Protocol):
 class Client:
     """One client, resident over all rounds of a run.
 
-    Guarantee: a vector leaves only through :class:`Protection` — with DP, its event is charged to
-    the account before training begins; with secure aggregation, it is masked first.
+    Guarantee: a vector leaves only through :class:`Protection` — with DP, its event is charged
+    before training begins and bound to its bytes before they leave; with secure aggregation, it is
+    masked first.
 
     Args:
       name: the client's id.
@@ -53,7 +52,7 @@ class Client:
       trainer: its local training.
       protection: its protection.
       dimension: number of parameters, d.
-      account: what its records have spent; refuses what would exceed the budget. None without DP.
+      releases: counts what its records spend and refuses what would exceed the budget.
       membership: key and latches; needed in ``masked`` mode.
       rounding: round → secret bits for its stochastic rounding.
     """
@@ -66,12 +65,12 @@ class Client:
         trainer: Trainer,
         protection: Protection,
         dimension: int,
-        account: Account | None = None,
+        releases: Releases,
         membership: Membership | None = None,
         rounding: Callable[[int], RandomBits],
     ) -> None:
         self.name = name
-        self.account = account
+        self.releases = releases
         self._run = run
         self._trainer = trainer
         self._protection = protection
@@ -105,43 +104,49 @@ class Client:
           MalformedMessage: the request does not decode, or its vector has another shape.
           ProtocolError: the request belongs to another run or client, or breaks the protocol.
           BudgetExhausted: training would exceed the agreed ε; nothing was trained.
+          PrivacyError: what it would spend cannot be written down; nothing was trained.
         """
         if message.client != self.name:
             raise ProtocolError(f"request for client {message.client!r} reached {self.name!r}")
         request = decode_request(message.body)
         if request.run != self._run:
             raise ProtocolError(f"request of run {request.run!r}; this client serves {self._run!r}")
-        reply, vectors = self._dispatch(request, message)
-        return Message(client=self.name, body=encode(reply), vectors=vectors)
+        if isinstance(request, TrainRequest | SecureTrainRequest):
+            return self.releases.answered(message) or self._trained(request, message)
+        payload = self._agreed()[1].answer(request.round, request.payload)
+        return self._reply(self._secured(request, payload))
 
-    def _dispatch(self, request: Request, message: Message) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
-        if isinstance(request, TrainRequest):
-            return self._plain(request, self._params(message))
-        if not isinstance(request, SecureTrainRequest):
-            payload = self._agreed()[1].answer(request.round, request.payload)
-            return self._secured(request, payload), ()
-        return self._masked(request, self._params(message))
+    def _trained(self, request: TrainRequest | SecureTrainRequest, message: Message) -> Message:
+        params = self._params(message)
+        if isinstance(request, SecureTrainRequest):
+            return self._masked(request, message, params)
+        return self._plain(request, message, params)
 
-    def _plain(self, request: TrainRequest, params: Vector) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
+    def _plain(self, request: TrainRequest, message: Message, params: Vector) -> Message:
         secure = self._protection.secure
         if secure is not None and secure.mode == "masked":
             raise ProtocolError(
                 "the server asks for an update in the clear; this client sends masked updates only"
             )
-        update = self._train(params, request.round)
-        vector = update if secure is None else self._encoded(update, secure, request.round)
-        return TrainReply(run=self._run, round=request.round), (vector,)
+        with self.releases.reserved(message, round=request.round) as commit:
+            update = self._trainer.train(params, round=request.round)
+            vector = update if secure is None else self._encoded(update, secure, request.round)
+            reply = self._reply(TrainReply(run=self._run, round=request.round), vector)
+            commit(reply)
+        return reply
 
-    def _masked(
-        self, request: SecureTrainRequest, params: Vector
-    ) -> tuple[Reply, tuple[RingVector | Vector, ...]]:
+    def _masked(self, request: SecureTrainRequest, message: Message, params: Vector) -> Message:
         secure, member = self._agreed()
         complaint = member.accept(request.round, request.payload, params)
         if complaint is not None:
-            return self._secured(request, complaint), ()
-        vector = self._encoded(self._train(params, request.round), secure, request.round)
-        payload = member.mask(request.round, vector)
-        return self._secured(request, payload), (vector,)
+            return self._reply(self._secured(request, complaint))
+        with self.releases.reserved(message, round=request.round) as commit:
+            update = self._trainer.train(params, round=request.round)
+            vector = self._encoded(update, secure, request.round)
+            payload = member.mask(request.round, vector)
+            reply = self._reply(self._secured(request, payload), vector)
+            commit(reply)
+        return reply
 
     def _secured(self, request: SecureRequest, payload: bytes) -> SecureReply:
         """Returns the reply; what rides beside it for the next round fails by itself."""
@@ -153,25 +158,8 @@ class Client:
                 refusal = type(error).__name__
         return SecureReply(run=self._run, round=request.round, payload=payload, ahead=ahead, refusal=refusal)
 
-    def _train(self, params: Vector, round: int) -> Vector:
-        event = self._protection.event()
-        if self.account is not None and event is not None:
-            self._check_budget(self.account, event)
-            self.account.charge(event)
-        return self._trainer.train(params, round=round)
-
-    def _check_budget(self, account: Account, event: SampledGaussianEvent) -> None:
-        """Raises BudgetExhausted if the event would take the account past what was agreed."""
-        budget = self._protection.budget
-        if budget is None:
-            return
-        projected = account.projected_epsilon(event, delta=budget.delta)
-        if projected > budget.epsilon:
-            spent = account.epsilon(delta=budget.delta)
-            raise BudgetExhausted(
-                f"client {self.name!r}: one more round would spend ε {projected:.4g} of {budget.epsilon:g}"
-                f" at δ {budget.delta:g}, and {spent:.4g} is spent; stop here, or agree on a larger ε"
-            )
+    def _reply(self, reply: Reply, *vectors: RingVector | Vector) -> Message:
+        return Message(client=self.name, body=encode(reply), vectors=vectors)
 
     def _encoded(self, update: Vector, secure: SecureSum, round: int) -> RingVector:
         bits = self._rounding(round)

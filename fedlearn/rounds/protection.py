@@ -7,11 +7,13 @@ reads its noise from :attr:`Protection.record`, the account charges :meth:`Prote
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from fedlearn.errors import ConfigError
 from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.guarantee import Unit
 from fedlearn.privacy.ledger import Budget
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters
@@ -66,6 +68,16 @@ class Protection:
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
             raise ConfigError(f"weight={self.weight} must lie in (0, 1]; divide by the largest weight")
+
+    @property
+    def unit(self) -> Unit:
+        """What one round's event protects."""
+        return "record"
+
+    @property
+    def clip_norm(self) -> float:
+        """C, L2 bound of one unit's contribution to one release; infinite without DP."""
+        return math.inf if self.record is None else self.record.max_grad_norm
 
     def event(self) -> SampledGaussianEvent | None:
         """Returns what one round of training spends, per record; None without DP."""

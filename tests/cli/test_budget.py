@@ -11,7 +11,7 @@ import pytest
 
 from fedlearn.cli import budget
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.errors import ConfigError, FedLearnError, PrivacyError, TamperedMessage
+from fedlearn.errors import ConfigError, FedLearnError, TamperedLedger
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.privacy.ledger import Budget, Ledger, Release
 
@@ -31,7 +31,9 @@ def ledger(tmp_path: Path) -> Path:
     budgets = {"heart": Budget(epsilon=9.0, delta=1e-4)}
     with Ledger(path, owner="hospital-3", sign=KEY.sign, budgets=budgets) as opened:
         for name in ("a", "b", "c"):
-            opened.reserve(Release(id=name, run="r", round=0, dataset="heart", clip_norm=1.0, event=event))
+            opened.reserve(
+                Release(id=name, run="r", round=0, dataset="heart", clip_norm=1.0, events=(event,))
+            )
         opened.commit("a", b"update")
         opened.refund("c")
     return path
@@ -65,8 +67,8 @@ def test_verify_checks_chain_signatures_and_head(ledger: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--public-key", SigningKey.from_bytes(bytes(32)).public.hex()), TamperedMessage),
-        (("--head", "7:" + "00" * 32), PrivacyError),
+        (("--public-key", SigningKey.from_bytes(bytes(32)).public.hex()), TamperedLedger),
+        (("--head", "7:" + "00" * 32), TamperedLedger),
         (("--public-key", "no key"), ConfigError),
     ],
 )
@@ -80,7 +82,7 @@ def test_a_changed_row_is_neither_shown_nor_verified(ledger: Path) -> None:
     connection.executescript("DROP TRIGGER rows_keep; UPDATE rows SET body = '{}' WHERE length = 2;")
     connection.close()
     for action in ("show", "verify"):
-        with pytest.raises(TamperedMessage, match="ledger row 2"):
+        with pytest.raises(TamperedLedger, match="ledger row 2"):
             command(action, str(ledger))
 
 

@@ -75,12 +75,10 @@ class TestClients:
         assert (one.tobytes() == other.tobytes()) is reproducible
         assert np.abs((one - other).astype(np.int32)).max() <= 1, "both round the same update"
 
-    def test_an_account_is_kept_under_dp_only(self) -> None:
-        assert client_of(*setup_of()).account is None
+    def test_only_dp_is_charged(self) -> None:
         setup, enrolment = setup_of(privacy=PRIVATE)
         member = client_of(setup, enrolment)
-        assert member.account is not None
-        assert member.account.steps == 0
+        assert member.releases.account().steps == 0
         member.answer(
             Message(
                 client="client-0",
@@ -88,7 +86,7 @@ class TestClients:
                 vectors=(setup.experiment.initial_params,),
             )
         )
-        assert member.account.steps == setup.protections["client-0"].plan.steps
+        assert member.releases.account().steps == setup.protections["client-0"].plan.steps
 
 
 class TestAgreement:

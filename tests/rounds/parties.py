@@ -14,6 +14,7 @@ from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.releases import AccountedReleases
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.secagg.fixed_point import FixedPoint, RandomBits
 from fedlearn.secagg.latches import MemoryLatches
@@ -118,13 +119,14 @@ def client(
     dimension: int = 6,
 ) -> Client:
     """Returns a client of the run; its rounding repeats, so that two modes can be compared."""
+    protection = Protection(weight=weight, plan=PLAN, record=record, secure=secure)
     return Client(
         name=name,
         run=RUN,
         trainer=trainer,
-        protection=Protection(weight=weight, plan=PLAN, record=record, secure=secure),
+        protection=protection,
         dimension=dimension,
-        account=account,
+        releases=AccountedReleases(client=name, protection=protection, account=account or Account()),
         membership=membership,
         rounding=rounding_of(name),
     )

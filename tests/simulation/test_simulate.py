@@ -81,9 +81,8 @@ def test_clients_and_server_charge_the_same_events(experiment: Make) -> None:
     course = execution.run(execution.begin())
     for name, client in transport.clients.items():
         assert isinstance(client, Client)
-        assert client.account is not None
-        assert client.account.events == course.accounts[name].events
-        assert client.account.steps == 3 * setup.protections[name].plan.steps
+        assert client.releases.account().events == course.accounts[name].events
+        assert client.releases.account().steps == 3 * setup.protections[name].plan.steps
 
 
 def test_a_client_refuses_the_round_that_would_exceed_its_budget(experiment: Make) -> None:
@@ -163,8 +162,7 @@ def test_a_resumed_run_knows_what_its_clients_have_spent(experiment: Make, tmp_p
     setup = RunSetup(experiment=small, run="small-0", roster=enrolment.roster)
     for client in in_one_process(setup, enrolment, accounts).clients.values():
         assert isinstance(client, Client)
-        assert client.account is not None
-        assert client.account.steps == 4
+        assert client.releases.account().steps == 4
 
 
 @pytest.mark.parametrize("step", ["advertise", "share", "input", "agree", "unmask"])
