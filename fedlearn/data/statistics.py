@@ -1,15 +1,14 @@
-"""Federated standardisation: constants of all clients' records from sums alone.
+"""Federated standardisation: constants of all clients' records, from sums alone.
 
-Each client sends count, sum and sum of squares; only their totals are needed, so the
-sums can travel masked, clipped and noised like any other vector. Values are bounded first,
-and should be brought to a public unit before (``Standardisation.apply``), so that one bound fits
-all features and squares do not cancel.
+Each client adds up what its records contribute to the first two moments; only the total is needed, so
+it can travel masked and noised like any other vector. Records come in the data set's public unit
+(``Standardisation.apply``), so that one bound fits all features and x² − 1 is near 0: it is exactly 0 for
+a yes/no feature, which maps to ±1.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,88 +18,74 @@ from fedlearn import _validate
 from fedlearn.data.standardise import Standardisation
 from fedlearn.errors import DataError
 
+MIN_SPREAD = 0.1
+"""Least spread, in public units: noise can make a variance small or negative."""
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sums:
-    """Count, sum and sum of squares of some records, feature by feature.
 
-    Attributes:
-      count: number of records; real, because it may carry noise.
-      total: Σ x, shape (d,), float64.
-      squares: Σ x², shape (d,), float64.
+def default_bound(features: int) -> float:
+    """Returns √(2d): (x, x² − 1) of a record within its public ranges is mostly shorter.
+
+    >>> default_bound(8)
+    4.0
     """
+    return math.sqrt(2.0 * features)
 
-    count: float
-    total: NDArray[np.float64]
-    squares: NDArray[np.float64]
 
-    @classmethod
-    def of(cls, inputs: NDArray[Any], *, bound: float) -> Sums:
-        """Returns the sums of records (n, d), each value first cut to [−bound, bound].
+def contributions(inputs: NDArray[Any], *, bound: float | None) -> NDArray[np.float64]:
+    """Returns what each record adds to the moments: (x, x² − 1), scaled to L2 norm ``bound`` at most.
 
-        Raises:
-          ConfigError: the bound is not positive.
-          DataError: the records are not rows of features.
-        """
-        _validate.positive(bound=bound)
-        if inputs.ndim != 2:
-            raise DataError(f"records of shape {inputs.shape[1:]} are not rows of features")
-        cut = np.clip(inputs.astype(np.float64), -bound, bound)
-        return cls(count=float(len(cut)), total=cut.sum(axis=0), squares=np.square(cut).sum(axis=0))
+    Guarantee: with a bound, one record more or less moves the sum by at most ``bound`` in L2. A
+    record that is not finite contributes 0.
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            count=self.count + other.count,
-            total=self.total + other.total,
-            squares=self.squares + other.squares,
+    Args:
+      inputs: records (n, d), in their public unit.
+      bound: C > 0; None leaves the contributions as they are.
+
+    Returns:
+      Shape (n, 2d), float64.
+
+    Raises:
+      DataError: the records are not rows of features.
+      ConfigError: the bound is not positive.
+
+    >>> contributions(np.array([[1.0, 2.0]]), bound=None).tolist()
+    [[1.0, 2.0, 0.0, 3.0]]
+    """
+    if inputs.ndim != 2 or inputs.dtype.kind != "f":
+        raise DataError(
+            f"records of shape {inputs.shape[1:]} and type {inputs.dtype} are not rows of real features;"
+            " data.standardise='federated' needs these: use 'public' or 'none'"
         )
-
-    def to_vector(self) -> NDArray[np.float64]:
-        """Returns (count, total, squares) as one vector of length 2d + 1; the vector of a sum is the sum."""
-        return np.concatenate([[self.count], self.total, self.squares])
-
-    @classmethod
-    def from_vector(cls, vector: NDArray[np.float64]) -> Sums:
-        """Returns the sums that ``to_vector`` flattened; raises DataError for an even length."""
-        if vector.ndim != 1 or vector.size % 2 == 0:
-            raise DataError(f"sums have shape {vector.shape}, not (2d + 1,)")
-        d = vector.size // 2
-        return cls(count=float(vector[0]), total=vector[1 : d + 1], squares=vector[d + 1 :])
-
-    def standardisation(self, *, min_spread: float = 1e-3) -> Standardisation:
-        """Returns mean and standard deviation of the summed records.
-
-        A variance that noise has made small or negative counts as ``min_spread``².
-
-        Raises:
-          DataError: the count is below one: there were no records, or noise drowned them.
-
-        >>> both = Sums.of(np.array([[1.0], [2.0]]), bound=9.0) + Sums.of(np.array([[6.0]]), bound=9.0)
-        >>> both.standardisation().center.tolist()
-        [3.0]
-        """
-        if not self.count >= 1:
-            raise DataError(f"count={self.count} of records must be at least 1; with less noise it may be")
-        center = self.total / self.count
-        variance = self.squares / self.count - np.square(center)
-        spread = np.sqrt(np.maximum(variance, min_spread**2))
-        return Standardisation(center=center, spread=spread)
+    values = inputs.astype(np.float64)
+    moments = np.concatenate([values, np.square(values) - 1.0], axis=1)
+    if bound is None:
+        return moments
+    _validate.positive(bound=bound)
+    moments[~np.isfinite(moments).all(axis=1)] = 0.0
+    norms = np.linalg.norm(moments, axis=1, keepdims=True)
+    # Lowered by more than float64 rounds, so that no contribution ends above the bound.
+    factors = bound * (1.0 - 1e-12) / np.maximum(norms, bound)
+    clipped: NDArray[np.float64] = moments * factors
+    return clipped
 
 
-def largest_contribution(*, features: int, bound: float) -> float:
-    """Returns the L2 norm that one record's (count, total, squares) cannot exceed.
+def standardisation_of(means: NDArray[Any], *, min_spread: float = MIN_SPREAD) -> Standardisation:
+    """Returns the constants of records whose contributions have these means.
 
-    √(1 + d·b² + d·b⁴): the add/remove sensitivity of the sums, for the unit "record".
+    Args:
+      means: sum of the contributions over the public number of records, shape (2d,).
+      min_spread: what a smaller spread counts as, as noise may leave a variance below zero.
 
-    >>> largest_contribution(features=2, bound=1.0) ** 2
-    5.000000000000001
+    Raises:
+      DataError: an odd length, or means that are not finite.
+
+    >>> rows = np.array([[-1.0], [3.0]])
+    >>> found = standardisation_of(contributions(rows, bound=None).mean(axis=0))
+    >>> found.center.tolist(), found.spread.tolist()
+    ([1.0], [2.0])
     """
-    _validate.positive(features=features, bound=bound)
-    return math.sqrt(1.0 + features * bound**2 + features * bound**4)
-
-
-def compose(*, outer: Standardisation, inner: Standardisation) -> Standardisation:
-    """Returns the constants that do ``inner`` first and ``outer`` after it, in one step."""
-    return Standardisation(
-        center=inner.center + inner.spread * outer.center, spread=inner.spread * outer.spread
-    )
+    if means.ndim != 1 or means.size % 2 or not np.isfinite(means).all():
+        raise DataError(f"means of shape {means.shape} must be (2d,) and finite")
+    center, squares = np.split(means.astype(np.float64), 2)
+    variance = squares + 1.0 - np.square(center)
+    return Standardisation(center=center, spread=np.sqrt(np.maximum(variance, min_spread**2)))

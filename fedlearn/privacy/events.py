@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedlearn._validate import in_range, non_negative
@@ -26,6 +26,9 @@ class SampledGaussianEvent:
       noise_multiplier: stddev / C; at least 0, and 0 costs an infinite ε.
       sample_rate: probability in (0, 1]; 1 means that no sampling is claimed.
       steps: number of releases, empty samples included; at least 1.
+      log_ratio: where the noise is only nearly Gaussian, as a sum of discrete Gaussians is: bound on the
+        logarithm of the ratio of a release's odds to a Gaussian's, both ways; charged to ε.
+      distance: statistical distance that this bound leaves out; charged to δ.
 
     Raises:
       ConfigError: a value out of range.
@@ -34,10 +37,13 @@ class SampledGaussianEvent:
     noise_multiplier: float
     sample_rate: float
     steps: int
+    log_ratio: float = 0.0
+    distance: float = 0.0
 
     def __post_init__(self) -> None:
         non_negative(noise_multiplier=self.noise_multiplier)
         in_range(0.0, 1.0, sample_rate=self.sample_rate)
+        non_negative(log_ratio=self.log_ratio, distance=self.distance)
         if self.sample_rate == 0:
             raise ConfigError("sample_rate=0 releases nothing; it must lie in (0, 1]")
         if self.steps < 1:
@@ -45,12 +51,15 @@ class SampledGaussianEvent:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the event as JSON-able values; ``event_from_dict`` reads it back."""
-        return {
+        values: dict[str, Any] = {
             "kind": "sampled-gaussian",
             "noise_multiplier": self.noise_multiplier,
             "sample_rate": self.sample_rate,
             "steps": self.steps,
         }
+        if self.log_ratio or self.distance:
+            values |= {"log_ratio": self.log_ratio, "distance": self.distance}
+        return values
 
 
 def event_from_dict(values: Mapping[str, Any]) -> SampledGaussianEvent:
@@ -74,18 +83,15 @@ def event_from_dict(values: Mapping[str, Any]) -> SampledGaussianEvent:
 
 
 def grouped(events: Iterable[SampledGaussianEvent]) -> tuple[SampledGaussianEvent, ...]:
-    """Returns the same composition with equal (noise multiplier, sample rate) merged, sorted.
+    """Returns the same composition with events that differ in their steps alone merged, sorted.
 
     Composition does not depend on the order, so two histories with the same groups share one ε.
 
     >>> one = SampledGaussianEvent(noise_multiplier=1.0, sample_rate=0.1, steps=5)
-    >>> grouped([one, one])
-    (SampledGaussianEvent(noise_multiplier=1.0, sample_rate=0.1, steps=10),)
+    >>> [event.steps for event in grouped([one, one])]
+    [10]
     """
-    steps: Counter[tuple[float, float]] = Counter()
+    steps: Counter[SampledGaussianEvent] = Counter()
     for event in events:
-        steps[event.noise_multiplier, event.sample_rate] += event.steps
-    return tuple(
-        SampledGaussianEvent(noise_multiplier=noise, sample_rate=rate, steps=count)
-        for (noise, rate), count in sorted(steps.items())
-    )
+        steps[replace(event, steps=1)] += event.steps
+    return tuple(replace(event, steps=count) for event, count in sorted(steps.items()))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedlearn.data.standardise import Standardisation, constants
-from fedlearn.data.statistics import Sums, compose, largest_contribution
+from fedlearn.data.statistics import contributions, standardisation_of
 from fedlearn.errors import ConfigError, DataError
 
 CUTS = st.lists(st.integers(0, 30), max_size=4)
@@ -87,55 +87,56 @@ class TestConstants:
             constants("global", inputs=_rows(0), public=None)  # type: ignore[arg-type]
 
 
-class TestSums:
+class TestMoments:
     @settings(max_examples=50, deadline=None)
     @given(cuts=CUTS, seed=st.integers(0, 999))
     def test_sums_of_any_clients_are_those_of_the_pooled_records(self, cuts: list[int], seed: int) -> None:
         rows = _rows(seed)
-        total = np.zeros(7)
+        total = np.zeros(6)
         for part in np.split(rows, sorted(cuts)):
-            total += Sums.of(part, bound=100.0).to_vector()
-        found = Sums.from_vector(total).standardisation()
+            total += contributions(part, bound=None).sum(axis=0)
+        found = standardisation_of(total / len(rows))
         np.testing.assert_allclose(found.center, rows.mean(axis=0, dtype=np.float64), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(found.spread, rows.std(axis=0, dtype=np.float64), rtol=1e-6)
 
-    def test_adding_is_adding_vectors(self) -> None:
-        one, other = Sums.of(_rows(1), bound=5.0), Sums.of(_rows(2), bound=5.0)
-        np.testing.assert_allclose((one + other).to_vector(), one.to_vector() + other.to_vector())
+    @settings(max_examples=100, deadline=None)
+    @given(
+        bound=st.floats(1e-3, 1e3),
+        record=st.lists(
+            st.one_of(st.floats(-1e38, 1e38), st.sampled_from([0.0, 1.0, np.nan, np.inf])),
+            min_size=3,
+            max_size=3,
+        ),
+    )
+    def test_no_record_moves_the_sum_by_more_than_the_bound(self, bound: float, record: list[float]) -> None:
+        rows = np.array([record], np.float32)
+        moved = contributions(rows, bound=bound).sum(axis=0)
+        assert np.isfinite(moved).all()
+        assert np.linalg.norm(moved) <= bound
 
-    @settings(max_examples=50, deadline=None)
-    @given(bound=st.floats(0.1, 5.0), seed=st.integers(0, 999))
-    def test_no_record_contributes_more_than_the_stated_norm(self, bound: float, seed: int) -> None:
-        record = 10.0 * _rows(seed, n=1)
-        norm = float(np.linalg.norm(Sums.of(record, bound=bound).to_vector()))
-        assert norm <= largest_contribution(features=3, bound=bound) * (1 + 1e-12)
+    def test_the_bound_is_reached_and_direction_kept(self) -> None:
+        far = np.array([[30.0, 0.0, 0.0]])
+        whole, cut = contributions(far, bound=None)[0], contributions(far, bound=2.0)[0]
+        assert np.linalg.norm(cut) == pytest.approx(2.0)
+        np.testing.assert_allclose(cut / 2.0, whole / np.linalg.norm(whole))
 
-    def test_the_stated_norm_is_reached(self) -> None:
-        record = np.full((1, 3), 1e3, np.float32)
-        norm = float(np.linalg.norm(Sums.of(record, bound=2.0).to_vector()))
-        assert norm == pytest.approx(largest_contribution(features=3, bound=2.0))
+    def test_a_yes_no_feature_in_its_public_unit_has_no_square_to_tell(self) -> None:
+        assert contributions(np.array([[1.0], [-1.0]]), bound=9.0)[:, 1].tolist() == [0.0, 0.0]
+
+    def test_an_empty_client_contributes_nothing(self) -> None:
+        assert contributions(np.zeros((0, 3), np.float32), bound=1.0).sum(axis=0).tolist() == [0.0] * 6
 
     def test_noise_below_zero_variance_leaves_the_least_spread(self) -> None:
-        noisy = Sums(count=10.0, total=np.array([50.0]), squares=np.array([200.0]))
-        assert noisy.standardisation(min_spread=0.25).spread.tolist() == [0.25]
-
-    def test_a_count_that_noise_drowned_is_refused(self) -> None:
-        for count in (-3.0, 0.4, float("nan")):
-            with pytest.raises(DataError, match=f"count={count}"):
-                Sums(count=count, total=np.zeros(1), squares=np.zeros(1)).standardisation()
+        assert standardisation_of(np.array([5.0, -2.0]), min_spread=0.25).spread.tolist() == [0.25]
 
     def test_nonsense_is_refused(self) -> None:
         with pytest.raises(DataError, match="2d"):
-            Sums.from_vector(np.zeros(4))
-        with pytest.raises(DataError, match="rows of features"):
-            Sums.of(np.zeros((2, 1, 4, 4), np.float32), bound=1.0)
+            standardisation_of(np.zeros(3))
+        with pytest.raises(DataError, match="finite"):
+            standardisation_of(np.array([np.nan, 1.0]))
+        with pytest.raises(DataError, match="rows of real features"):
+            contributions(np.zeros((2, 1, 4, 4), np.float32), bound=1.0)
+        with pytest.raises(DataError, match="rows of real features"):
+            contributions(np.zeros((2, 4), np.int64), bound=1.0)
         with pytest.raises(ConfigError, match="bound=0"):
-            Sums.of(_rows(0), bound=0.0)
-
-
-def test_two_standardisations_compose_into_one() -> None:
-    rows = 100.0 * _rows(5)
-    inner = Standardisation.from_range([-300.0] * 3, [500.0] * 3)
-    scaled = inner.apply(rows)
-    outer = Sums.of(scaled, bound=8.0).standardisation()
-    np.testing.assert_allclose(compose(outer=outer, inner=inner).apply(rows), outer.apply(scaled), atol=1e-4)
+            contributions(_rows(0), bound=0.0)
