@@ -24,6 +24,8 @@ SEED_BYTES: Final = 32
 CHUNK_BYTES: Final = 1 << 18
 """Bytes that are expanded at a time: two such buffers stay in a core's L2 cache."""
 
+# Zeroed memory that is never written is one page of the system mapped over and over: reading it costs
+# no cache.
 _ZEROS: Final = memoryview(bytes(CHUNK_BYTES))
 
 
@@ -49,9 +51,16 @@ class Keystream:
 
     def fill(self, out: NDArray[Any]) -> None:
         """Overwrites a contiguous one-dimensional array with the next bytes of the stream."""
-        view = out.view(np.uint8).data
-        for start in range(0, len(view), CHUNK_BYTES):
-            piece = view[start : start + CHUNK_BYTES]
+        self.expand_into(out.view(np.uint8).data)
+
+    def expand_into(self, out: memoryview) -> None:
+        """Overwrites bytes with the next ones of the stream: what :meth:`fill` does, on a view made once."""
+        size = len(out)
+        if size <= CHUNK_BYTES:
+            self._encryptor.update_into(_ZEROS[:size], out)
+            return
+        for start in range(0, size, CHUNK_BYTES):
+            piece = out[start : start + CHUNK_BYTES]
             self._encryptor.update_into(_ZEROS[: len(piece)], piece)
 
     def take(self, count: int, dtype: DTypeLike) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +22,11 @@ from fedlearn._validate import positive
 from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import ConfigError, UnencodableVector
 from fedlearn.secagg.ring import add_in_ring, ring_dtype
+from fedlearn.secagg.rounding import CHUNK, RandomBits, StochasticRounding
 
 __all__ = ["FixedPoint", "RandomBits", "add_in_ring"]
 
-_CHUNK: Final = 1 << 15
-_COIN_BITS: Final = 16
 _MAX_FRACTIONAL_BITS: Final = 52
-
-
-class RandomBits(Protocol):
-    """Secret random bits, such as a :class:`~fedlearn.crypto.prg.Keystream`."""
-
-    def fill(self, out: NDArray[Any]) -> None:
-        """Overwrites a contiguous array with random bytes."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +184,15 @@ class FixedPoint:
             raise ConfigError(f"weight={weight} must lie in [0, {self.max_weight}], the agreed max_weight")
         if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
             raise UnencodableVector(f"vector of {vector.dtype} {vector.shape}; float32 (d,) is encoded")
-        largest = self._largest(vector)
-        source = Keystream.from_os() if bits is None else bits
+        rounding = StochasticRounding(Keystream.from_os() if bits is None else bits)
+        scale = weight * 2.0**self.fractional_bits
         out: RingVector = np.empty(vector.size, self.dtype)
-        self._round(vector, weight, math.frexp(largest * weight * 2.0**self.fractional_bits)[1], source, out)
+        for start in range(0, vector.size, CHUNK):
+            piece = vector[start : start + CHUNK]
+            magnitude = self._largest(piece, start) * scale
+            rounding.write(
+                piece, scale, magnitude=magnitude, limit=self.limit, out=out[start : start + CHUNK]
+            )
         return out
 
     def decode(self, total: RingVector) -> NDArray[np.float64]:
@@ -210,66 +206,17 @@ class FixedPoint:
         signed = total.view(f"<i{total.itemsize}")
         return signed * 2.0**-self.fractional_bits
 
-    def _round(
-        self,
-        vector: NDArray[np.floating],
-        weight: float,
-        exponent: int,
-        source: RandomBits,
-        out: RingVector,
-    ) -> None:
-        """Writes floor(w · x · 2^f + u) with u uniform on [0, 1), all magnitudes below 2^exponent.
-
-        In integers: a value with r binary places, plus r random bits, shifted right by r.
-        """
-        wide = vector.dtype == np.float64 or self.modulus_bits == 64 or exponent > _NARROW.room
-        path = _WIDE if wide else _NARROW
-        places = max(0, min(_COIN_BITS, path.room - exponent))
-        scale = path.real(weight * 2.0 ** (self.fractional_bits + places))
-        scaled: NDArray[np.floating] = np.empty(min(_CHUNK, vector.size), path.real)
-        numbers: NDArray[np.signedinteger] = np.empty(scaled.size, path.integer)
-        carries = np.empty_like(numbers)
-        coins: NDArray[np.uint16] = np.empty(scaled.size, "<u2")
-        for start in range(0, vector.size, _CHUNK):
-            piece = vector[start : start + _CHUNK]
-            size = piece.size
-            np.multiply(piece, scale, out=scaled[:size])
-            np.copyto(numbers[:size], scaled[:size], casting="unsafe")
-            source.fill(coins[:size])
-            np.copyto(carries[:size], coins[:size])
-            if places < _COIN_BITS:
-                np.right_shift(carries[:size], _COIN_BITS - places, out=carries[:size])
-            np.add(numbers[:size], carries[:size], out=numbers[:size])
-            np.right_shift(numbers[:size], places, out=numbers[:size])
-            if exponent >= self.limit.bit_length():
-                # The product was rounded to its type's precision, perhaps to a step beyond the limit.
-                np.clip(numbers[:size], -self.limit, self.limit, out=numbers[:size])
-            np.copyto(out[start : start + size], numbers[:size], casting="unsafe")
-
-    def _largest(self, vector: NDArray[np.floating]) -> float:
-        """Returns the largest magnitude; raises UnencodableVector if it is beyond ``value_range``."""
-        largest = max(float(vector.max(initial=0)), -float(vector.min(initial=0)))
+    def _largest(self, piece: NDArray[np.floating], start: int) -> float:
+        """Returns the largest magnitude of the coordinates from ``start`` on; raises UnencodableVector."""
+        largest = max(float(np.maximum.reduce(piece)), -float(np.minimum.reduce(piece)))
         # A NaN is its own largest and smallest, and fails every comparison.
         if not largest <= self.value_range:
-            place = int(np.argmin(np.abs(vector) <= self.value_range))
+            place = int(np.argmin(np.abs(piece) <= self.value_range))
             raise UnencodableVector(
-                f"coordinate {place} is {vector[place]}, beyond value_range={self.value_range}; raise"
+                f"coordinate {start + place} is {piece[place]}, beyond value_range={self.value_range}; raise"
                 " secure_aggregation.value_range or clip the update"
             )
         return largest
-
-
-@dataclass(frozen=True)
-class _Path:
-    """Types of one width, and the bits of a magnitude that leave room for sign and carry."""
-
-    real: type[np.float32] | type[np.float64]
-    integer: type[np.int32] | type[np.int64]
-    room: int
-
-
-_NARROW = _Path(np.float32, np.int32, 30)
-_WIDE = _Path(np.float64, np.int64, 62)
 
 
 def _finest_exact(clients: int, magnitude: float, modulus_bits: int) -> int:

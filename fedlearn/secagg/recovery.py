@@ -71,6 +71,16 @@ class Recovery:
         """Takes all masks out of the sum of the survivors' vectors, in place.
 
         Raises:
+          FaultyDealer: true shares do not rebuild the secret that the dealer promised; the sum is
+            as it was.
+        """
+        seeds = self.mask_seeds()
+        add_masks(total, plus=seeds.plus, minus=seeds.minus)
+
+    def mask_seeds(self) -> MaskSeeds:
+        """Rebuilds every secret and returns the seeds of the masks that are left in the sum.
+
+        Raises:
           FaultyDealer: true shares do not rebuild the secret that the dealer promised.
         """
         seeds = MaskSeeds()
@@ -84,7 +94,7 @@ class Recovery:
                 pairs = self._pairs_of_dropout(client, secret)
                 seeds.plus += pairs.plus
                 seeds.minus += pairs.minus
-        add_masks(total, plus=seeds.plus, minus=seeds.minus)
+        return seeds
 
     def _checked(self, owner: str, holder: str, share: bytes) -> int:
         kind = "seed" if owner in self._survived else "key"
