@@ -19,6 +19,7 @@ COMMANDS = {
     "budget": "show, verify or export what a site's records have spent",
     "audit": "plant canaries in an experiment and bound the ε that it really spends",
     "attack": "show what an adversary gets, without and with each protection",
+    "sweep": "run an experiment over a grid of settings and several seeds",
     "report": "write the HTML report of a finished run anew",
 }
 """Command → what it does; each is a module of this package with ``add_arguments`` and ``run``."""
