@@ -32,6 +32,8 @@
     │   └── TooFewClients           below quorum, threshold or floor
     └── RunError                    a run could not be carried out or written
         ├── RunInterrupted          stopped on request; the checkpoint is kept
+        ├── WorkerLost              a process of a simulation ended; names the client that it served
+        ├── OutOfMemory             a client does not fit; names it and what to lower
         └── RunDirectoryError       not writable, full, incomplete or foreign
 
 Names are nouns. A message has the value, the bound and the way out, in one line.
@@ -226,6 +228,14 @@ class RunInterrupted(RunError):
     """The run was stopped on request; its checkpoint is kept."""
 
     exit_code = 130
+
+
+class WorkerLost(RunError):
+    """A worker process of a simulation ended before its time; the checkpoint is kept."""
+
+
+class OutOfMemory(RunError):
+    """Training a client needs more memory than there is."""
 
 
 class RunDirectoryError(RunError):

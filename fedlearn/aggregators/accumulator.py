@@ -44,18 +44,25 @@ class Aggregator(Protocol):
         """Returns an empty accumulator."""
 
 
-def check_addition(update: Vector, *, weight: float, size: int | None) -> None:
-    """Raises ProtocolError unless the update is finite, of length ``size`` and has a positive weight."""
+def check_addition(update: Vector, *, weight: float, size: int | None) -> float:
+    """Returns the update's largest magnitude.
+
+    Raises:
+      ProtocolError: it is not finite, not of length ``size``, or its weight is not positive.
+    """
     if update.ndim != 1 or (size is not None and update.size != size):
         raise ProtocolError(f"update has shape {update.shape}, the cohort's first had ({size},)")
     if not (math.isfinite(weight) and weight > 0):
         raise ProtocolError(f"weight={weight} of an update must be positive and finite")
-    finite = np.isfinite(update)
-    if not finite.all():
+    largest = max(float(update.max(initial=0)), -float(update.min(initial=0)))
+    # A NaN is its own largest and smallest, and is not finite either.
+    if not math.isfinite(largest):
+        infinite = update.size - int(np.isfinite(update).sum())
         raise ProtocolError(
-            f"update has {update.size - int(finite.sum())} of {update.size} entries that are not finite:"
+            f"update has {infinite} of {update.size} entries that are not finite:"
             " the client diverged; lower its learning rate"
         )
+    return largest
 
 
 @dataclass(kw_only=True, eq=False)

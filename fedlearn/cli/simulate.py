@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", choices=["inprocess", "flower"], default="inprocess", help="who carries messages"
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes (default: one per core once rounds take long enough; 1 starts none)",
+    )
     parser.add_argument("--out", type=Path, help="run directory (default: runs/NAME)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run")
     parser.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
@@ -59,12 +65,20 @@ def _experiment(arguments: argparse.Namespace) -> tuple[Experiment, Path]:
 def _result(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> Result:
     progress = _progress(arguments)
     if arguments.engine == "flower":
+        if arguments.workers is not None:
+            raise ConfigError("--workers is of the in-process engine; Flower's takes one node per core")
         from fedlearn.simulation.flower import simulate_flower
 
         return simulate_flower(experiment, out=out, resume=arguments.resume is not None, progress=progress)
     from fedlearn.simulation import simulate
 
-    return simulate(experiment, out=out, resume=arguments.resume is not None, progress=progress)
+    return simulate(
+        experiment,
+        out=out,
+        resume=arguments.resume is not None,
+        workers=arguments.workers,
+        progress=progress,
+    )
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:

@@ -6,6 +6,7 @@ client that is lost, or whose reply does not verify, is a dropout: recorded with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.aggregators.accumulator import Aggregator
+from fedlearn.aggregators.weighted_mean import WeightedSum
 from fedlearn.errors import FaultyDealer, ProtocolError, TooFewClients
 from fedlearn.rounds.exchange import Exchange
 from fedlearn.rounds.masked_round import MaskedRounds
 from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
 from fedlearn.rounds.protection import SecureSum
-from fedlearn.rounds.transport import Transport
+from fedlearn.rounds.transport import Adding, Transport
 from fedlearn.secagg.fixed_point import add_in_ring
 
 Sum = tuple[Vector, tuple[str, ...]]
@@ -130,19 +132,26 @@ class RoundServer:
         survivors = []
         for client, vector in self._vectors(params, cohort, exchange, np.dtype(np.float32)):
             try:
-                accumulator.add(vector, weight=self._weights[client])
+                if vector is not None:
+                    accumulator.add(vector, weight=self._weights[client])
             except ProtocolError as error:
                 exchange.drop(client, type(error).__name__)
                 continue
             survivors.append(client)
+        if isinstance(accumulator, WeightedSum):
+            for partial in self._partial_sums():
+                accumulator.merge(partial)
         return accumulator.result(), tuple(sorted(survivors))
 
     def _ideal(self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
         total = np.zeros(len(params), dtype=secure.encoding.dtype)
         survivors = []
         for client, vector in self._vectors(params, cohort, exchange, total.dtype):
-            add_in_ring(total, vector)
+            if vector is not None:
+                add_in_ring(total, vector)
             survivors.append(client)
+        for partial in self._partial_sums():
+            add_in_ring(total, partial)
         floor = secure.parameters.min_survivors
         if len(survivors) < floor:
             raise TooFewClients(
@@ -153,8 +162,11 @@ class RoundServer:
 
     def _vectors(
         self, params: Vector, cohort: Sequence[str], exchange: Exchange, dtype: np.dtype[Any]
-    ) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Asks the cohort to train and yields each vector of the right shape and dtype as it comes."""
+    ) -> Iterator[tuple[str, NDArray[Any] | None]]:
+        """Asks the cohort to train and yields each vector of the right shape and dtype as it comes.
+
+        A vector that an adding transport keeps is None here, and in :meth:`_partial_sums`.
+        """
         requests: dict[str, Request] = {
             client: TrainRequest(run=self._run, round=exchange.round) for client in cohort
         }
@@ -162,15 +174,21 @@ class RoundServer:
         for done, (client, reply, message) in enumerate(answers, start=1):
             self._observe(exchange.round, done, len(cohort))
             vectors = message.vectors
-            if not isinstance(reply, TrainReply) or len(vectors) != 1:
+            if isinstance(reply, TrainReply) and message.added and isinstance(self._transport, Adding):
+                yield client, None
+            elif not isinstance(reply, TrainReply) or len(vectors) != 1:
                 exchange.drop(client, "UnexpectedReply")
             elif vectors[0].shape != params.shape or vectors[0].dtype != dtype:
                 exchange.drop(client, "MalformedVector")
             else:
                 yield client, vectors[0]
 
+    def _partial_sums(self) -> Iterable[Any]:
+        return self._transport.partial_sums() if isinstance(self._transport, Adding) else ()
+
     def _mean(self, secure: SecureSum, total: RingVector, survivors: Iterable[str]) -> Vector:
-        weight = sum(self._weights[client] for client in survivors)
+        # fsum rounds once, so that the order in which clients answered does not show.
+        weight = math.fsum(self._weights[client] for client in survivors)
         accumulator = self._aggregator.start()
         accumulator.add((secure.encoding.decode(total) / weight).astype(np.float32), weight=weight)
         return accumulator.result()
@@ -183,7 +201,8 @@ def _outcome(
     survivors: tuple[str, ...],
     failure: str | None = None,
 ) -> RoundOutcome:
-    missing = [client for client in cohort if client not in survivors]
+    arrived = frozenset(survivors)
+    missing = [client for client in cohort if client not in arrived]
     return RoundOutcome(
         round=exchange.round,
         update=update,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -21,16 +21,18 @@ class Message:
       client: the client's own id ("hospital-3"): addressee of a request, author of a reply.
       body: an encoded :mod:`fedlearn.rounds.messages` struct; hostile until decoded.
       vectors: the arrays that travel beside it, each one-dimensional and little-endian.
+      added: bytes of a vector that is not here, because an :class:`Adding` transport has added it up.
     """
 
     client: str
     body: bytes
     vectors: tuple[NDArray[Any], ...] = ()
+    added: int = 0
 
     @property
     def size(self) -> int:
-        """Bytes of the body and of all vectors."""
-        return len(self.body) + sum(vector.nbytes for vector in self.vectors)
+        """Bytes of the body and of all vectors, as they travel in a deployment."""
+        return len(self.body) + sum(vector.nbytes for vector in self.vectors) + self.added
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,5 +63,21 @@ class Transport(Protocol):
         Yields:
           A reply, or :class:`Lost`, exactly once for each client addressed. Replies are yielded as
           they arrive, so that the receiver need not hold a cohort of vectors.
+        """
+        ...
+
+
+@runtime_checkable
+class Adding(Transport, Protocol):
+    """A transport that adds updates up beside the clients and moves sums: simulations only.
+
+    Whoever simulates is every party already, so that nobody learns more this way, and less is moved.
+    """
+
+    def partial_sums(self) -> Iterable[Any]:
+        """Yields the sums of the vectors of all replies since the last call that say ``added``.
+
+        Each is what the server of the round adds with: a :class:`WeightedSum` in the clear, ring
+        elements in ``ideal`` mode.
         """
         ...

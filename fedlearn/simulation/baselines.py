@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -16,17 +17,23 @@ from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Labelled, Progress, RoundReport
 from fedlearn.runs.result import Baseline, Baselines, Metrics
 from fedlearn.runs.summary import absent
-from fedlearn.simulation.inprocess import in_one_process
+from fedlearn.simulation.engine import Engine
 from fedlearn.training.batches import StepPlan, size_of
 from fedlearn.training.local import LocalTrainer, Workbench
 
 
-def compute_baselines(experiment: Experiment, progress: Progress) -> Baselines:
-    """Returns the comparisons that the experiment asks for; the others say why they are absent."""
+def compute_baselines(experiment: Experiment, progress: Progress, *, workers: int | None = None) -> Baselines:
+    """Returns the comparisons that the experiment asks for; the others say why they are absent.
+
+    Args:
+      experiment: what is compared with.
+      progress: watches.
+      workers: number of worker processes for the federation without protection.
+    """
     computed: dict[str, Baseline] = {}
     for name, compute in (
         ("local", local_baseline),
-        ("unprotected", unprotected_baseline),
+        ("unprotected", partial(unprotected_baseline, workers=workers)),
         ("pooled", pooled_baseline),
     ):
         if not getattr(experiment.config.baselines, name):
@@ -46,16 +53,17 @@ def unprotected(experiment: Experiment) -> Experiment:
     return replace(experiment, config=config)
 
 
-def unprotected_baseline(experiment: Experiment, progress: Progress) -> Baseline:
+def unprotected_baseline(
+    experiment: Experiment, progress: Progress, *, workers: int | None = None
+) -> Baseline:
     """The same federation without any protection."""
     plain = unprotected(experiment)
     enrolment = Enrolment.of(plain.population.clients)
     setup = RunSetup(experiment=plain, run="unprotected", roster=enrolment.roster)
-    transport = in_one_process(setup, enrolment)
-    execution = Execution(
-        setup, transport, directory=None, progress=Labelled(progress, "unprotected"), strict=True
-    )
-    course = execution.run(execution.begin())
+    watch = Labelled(progress, "unprotected")
+    with Engine(setup, enrolment, workers=workers) as engine:
+        execution = Execution(setup, engine, directory=None, progress=watch, strict=True)
+        course = execution.run(execution.begin())
     model = plain.build_model()
     model.load(course.state.params)
     spread = spread_of(metrics_per_client(plain, model))

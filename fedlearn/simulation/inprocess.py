@@ -10,16 +10,19 @@ from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.simulation.faults import Dropouts, schedule_of
+from fedlearn.simulation.residents import Residents
 
 Reaching = Callable[[Message], Message | None]
 """What of a request reaches its client; None if the client is gone."""
 
 
 class Answering(Protocol):
-    """A client, as a transport sees it."""
+    """The clients of a run, as a transport sees them."""
 
-    def answer(self, message: Message) -> Message:
-        """Returns the reply, or raises what went wrong."""
+    def __contains__(self, client: object) -> bool: ...
+
+    def answer(self, request: Message) -> Message:
+        """Returns the addressee's reply, or raises what went wrong."""
         ...
 
 
@@ -29,13 +32,11 @@ class InProcess:
     A client's error is raised, not sent: whoever simulates wants to see it.
 
     Args:
-      clients: client id → client.
+      clients: who answers.
       reaching: what of a request reaches its client; the simulated fault.
     """
 
-    def __init__(
-        self, clients: Mapping[str, Answering], *, reaching: Reaching = lambda request: request
-    ) -> None:
+    def __init__(self, clients: Answering, *, reaching: Reaching = lambda request: request) -> None:
         self.clients = clients
         self._reaching = reaching
 
@@ -49,7 +50,7 @@ class InProcess:
             elif (reached := self._reaching(request)) is None:
                 yield Lost(client=request.client, reason="dropout")
             else:
-                yield self.clients[request.client].answer(reached)
+                yield self.clients.answer(reached)
 
 
 def in_one_process(
@@ -62,13 +63,13 @@ def in_one_process(
       enrolment: the clients' keys.
       accounts: what their records have spent before the run was taken up; None: nothing.
     """
-    config, bench = setup.experiment.config, setup.workbench()
-    spent = accounts or {}
-    clients = {
-        name: setup.client(name, key=key, bench=bench, account=spent.get(name))
-        for name, key in enrolment.keys.items()
-    }
+    return InProcess(Residents(setup, enrolment, accounts or {}), reaching=reaching_of(setup))
+
+
+def reaching_of(setup: RunSetup) -> Reaching:
+    """Returns what the experiment's faults let through."""
+    config = setup.experiment.config
     if config.faults.dropout == 0:
-        return InProcess(clients)
+        return lambda request: request
     schedule = schedule_of(config.faults, seed=config.seed)
-    return InProcess(clients, reaching=Dropouts(schedule, secure=setup.secure is not None))
+    return Dropouts(schedule, secure=setup.secure is not None)

@@ -15,13 +15,13 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import epsilon
-from fedlearn.rounds.client import Client
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import RoundReport, Silent
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun
 from fedlearn.simulation import simulate
 from fedlearn.simulation.inprocess import in_one_process
+from fedlearn.simulation.residents import Residents
 
 Make = Callable[..., Experiment]
 MASKED = {"enabled": True, "mode": "masked", "colluders": 1}
@@ -79,8 +79,8 @@ def test_clients_and_server_charge_the_same_events(experiment: Make) -> None:
     transport = in_one_process(setup, enrolment)
     execution = Execution(setup, transport, directory=None, progress=Silent(), strict=True)
     course = execution.run(execution.begin())
+    assert isinstance(transport.clients, Residents)
     for name, client in transport.clients.items():
-        assert isinstance(client, Client)
         assert client.releases.account().events == course.accounts[name].events
         assert client.releases.account().steps == 3 * setup.protections[name].plan.steps
 
@@ -160,8 +160,7 @@ def test_a_resumed_run_knows_what_its_clients_have_spent(experiment: Make, tmp_p
     assert {account.steps for account in accounts.values()} == {4}
     enrolment = Enrolment.of(small.population.clients)
     setup = RunSetup(experiment=small, run="small-0", roster=enrolment.roster)
-    for client in in_one_process(setup, enrolment, accounts).clients.values():
-        assert isinstance(client, Client)
+    for client in Residents(setup, enrolment, accounts).values():
         assert client.releases.account().steps == 4
 
 

@@ -1,0 +1,113 @@
+"""The clients of a simulated run, each made when it is first needed: an idle one takes no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableSequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.privacy.accounting import Account
+from fedlearn.rounds.client import Client
+from fedlearn.rounds.transport import Message
+from fedlearn.training.local import Workbench
+
+
+class Residents(Mapping[str, Client]):
+    """Client id → client; all share one workbench, and one process.
+
+    A client that has something to remember stays once it is made: its sessions and latches in
+    ``masked`` mode, its account with DP. Any other is made anew for each request, so that memory does
+    not grow with the number of clients that ever took part.
+
+    Guarantee: what a client's records have spent is charged in full whichever process trained it; a
+    budget is not stretched by splitting the rounds among workers.
+
+    Args:
+      setup: what the parties of the run agree on.
+      enrolment: the clients' keys.
+      accounts: what their records have spent before the run was taken up.
+      charges: by position of the client in the enrolment, how often its account was charged in this
+        run, by any process; the processes of a run share it. None: there is only this process.
+    """
+
+    def __init__(
+        self,
+        setup: RunSetup,
+        enrolment: Enrolment,
+        accounts: Mapping[str, Account],
+        charges: MutableSequence[int] | NDArray[np.int64] | None = None,
+    ) -> None:
+        config = setup.experiment.config
+        masked = setup.secure is not None and setup.secure.mode == "masked"
+        self._private = config.privacy.enabled
+        self._remembers = masked or self._private
+        self._setup = setup
+        self._keys = enrolment.keys
+        self._accounts = accounts
+        self._charges = [0] * len(self._keys) if charges is None else charges
+        self._made: dict[str, Client] = {}
+        self._charged: dict[str, int] = {}
+        self._positions = (
+            {name: position for position, name in enumerate(self._keys)} if self._private else {}
+        )
+        self._bench: Workbench | None = None
+
+    def __getitem__(self, name: str) -> Client:
+        """Returns the client, made now unless it was; raises KeyError for an unknown one."""
+        client = self._made.get(name) or self._new(name)
+        if self._private:
+            self._catch_up(name, client)
+        return client
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def answer(self, request: Message) -> Message:
+        """Returns the addressee's reply, or raises what went wrong; its charges are kept either way."""
+        client = self[request.client]
+        try:
+            return client.answer(request)
+        finally:
+            if self._private:
+                self._note_charges(request.client, client)
+
+    @property
+    def workbench(self) -> Workbench:
+        """The workbench of this process; made on first use."""
+        if self._bench is None:
+            self._bench = self._setup.workbench()
+        return self._bench
+
+    def _new(self, name: str) -> Client:
+        spent = self._accounts.get(name)
+        account = None if spent is None else Account(spent.events)
+        client = self._setup.client(name, key=self._keys[name], bench=self.workbench, account=account)
+        if self._remembers:
+            self._made[name] = client
+        return client
+
+    def _catch_up(self, name: str, client: Client) -> None:
+        """Charges what other processes have charged since this one last did."""
+        event = self._setup.protections[name].event()
+        charges, known = int(self._charges[self._positions[name]]), self._charged.get(name, 0)
+        if event is not None:
+            for _ in range(charges - known):
+                client.releases.account().charge(event)
+        self._charged[name] = charges
+
+    def _note_charges(self, name: str, client: Client) -> None:
+        event = self._setup.protections[name].event()
+        if event is None:
+            return
+        before = self._accounts[name].steps if name in self._accounts else 0
+        self._charged[name] = (client.releases.account().steps - before) // event.steps
+        self._charges[self._positions[name]] = self._charged[name]

@@ -1,0 +1,127 @@
+"""The running sum of one worker, and its way through shared memory to the process that wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlearn._types import RingVector
+from fedlearn.aggregators.weighted_mean import WeightedSum
+from fedlearn.errors import ProtocolError
+from fedlearn.experiment.plan import weights
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.secagg.ring import add_in_ring
+from fedlearn.simulation.workers.frames import Sum
+from fedlearn.simulation.workers.memory import shared_array
+
+_LEAST_SCALE, _SCALES = -19, 37
+"""Scales that sums of float32 can have, 2^-152 to 2^144; each has its place, and costs nothing unused."""
+
+
+class Adder(Protocol):
+    """Adds vectors up in a worker."""
+
+    def add(self, client: str, vector: NDArray[Any]) -> bool:
+        """Adds a client's vector; returns False if the server must see the vector itself."""
+
+    def write(self) -> Sum:
+        """Moves the sum into shared memory and starts a new one; called in the worker."""
+
+    def read(self, frame: Sum) -> Any:
+        """Returns the sum that a worker wrote; called in the other process, before the next write."""
+
+
+class ClearAdder:
+    """Adds updates in the clear with their weights.
+
+    Args:
+      weight_of: public weight of each client.
+      dimension: d.
+    """
+
+    def __init__(self, weight_of: Mapping[str, float], dimension: int) -> None:
+        self._weight_of = weight_of
+        self._dimension = dimension
+        self._sum = WeightedSum()
+        self._shared = shared_array((_SCALES, dimension), np.int64)
+
+    def add(self, client: str, vector: NDArray[Any]) -> bool:
+        """Adds an update; one that the server would refuse is left to the server."""
+        if vector.shape != (self._dimension,) or vector.dtype != np.float32:
+            return False
+        try:
+            self._sum.add(vector, weight=self._weight_of[client])
+        except ProtocolError:
+            return False
+        return True
+
+    def write(self) -> Sum:
+        """Moves the sum into shared memory and starts a new one."""
+        done, self._sum = self._sum, WeightedSum()
+        integers = done.integers()
+        for scale, values in integers.items():
+            self._shared[scale - _LEAST_SCALE] = values
+        weight = done.exact_weight
+        return Sum(done.count, (str(weight.numerator), str(weight.denominator)), list(integers))
+
+    def read(self, frame: Sum) -> WeightedSum:
+        """Returns the sum that a worker wrote."""
+        total = WeightedSum()
+        if frame.count:
+            total.take_integers(
+                {scale: self._shared[scale - _LEAST_SCALE] for scale in frame.scales},
+                size=self._dimension,
+                count=frame.count,
+                exact_weight=Fraction(int(frame.weight[0]), int(frame.weight[1])),
+            )
+        return total
+
+
+class RingAdder:
+    """Adds ring elements, as ``ideal`` mode has them.
+
+    Args:
+      dtype: of the ring.
+      dimension: d.
+    """
+
+    def __init__(self, dtype: np.dtype[np.unsignedinteger], dimension: int) -> None:
+        self._shared: RingVector = shared_array(dimension, dtype)
+        self._total = np.zeros(dimension, dtype)
+        self._count = 0
+
+    def add(self, client: str, vector: NDArray[Any]) -> bool:
+        """Adds ring elements; a vector of another ring is left to the server."""
+        if vector.shape != self._total.shape or vector.dtype != self._total.dtype:
+            return False
+        add_in_ring(self._total, vector)
+        self._count += 1
+        return True
+
+    def write(self) -> Sum:
+        """Moves the sum into shared memory and starts a new one."""
+        np.copyto(self._shared, self._total)
+        self._total[:] = 0
+        done, self._count = self._count, 0
+        return Sum(done, ("0", "1"), [])
+
+    def read(self, frame: Sum) -> RingVector:
+        """Returns the sum that a worker wrote."""
+        return self._shared
+
+
+def adder_for(setup: RunSetup, dimension: int) -> Adder | None:
+    """Returns how a worker adds up; None if the server must see every vector.
+
+    Masked vectors are signed one by one, and an aggregator that is not linear compares them.
+    """
+    if setup.secure is not None:
+        return RingAdder(setup.secure.encoding.dtype, dimension) if setup.secure.mode == "ideal" else None
+    experiment = setup.experiment
+    if isinstance(experiment.aggregator.start(), WeightedSum):
+        return ClearAdder(weights(experiment.config, experiment.population), dimension)
+    return None
