@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlearn.attacks.recovery import range_of, recovery_report
-from fedlearn.attacks.report import AttackReport
 from fedlearn.attacks.scene import Scene, gradient_of, one_step
 from fedlearn.experiment import Experiment
+from fedlearn.runs.attack_report import AttackReport
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from fedlearn._types import Vector
 from fedlearn.attacks.linear_inversion import FirstLayer, ratios
 from fedlearn.attacks.recovery import recovery_report
-from fedlearn.attacks.report import AttackReport
 from fedlearn.attacks.scene import Scene, gradient_of, one_step
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.runs.attack_report import AttackReport
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlearn.attacks.recovery import recovery_report
-from fedlearn.attacks.report import AttackReport, Sees
 from fedlearn.attacks.scene import Scene, gradient_of, one_step
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.runs.attack_report import AttackReport, Sees
 
 
 @dataclass(frozen=True, kw_only=True)

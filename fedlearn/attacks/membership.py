@@ -13,10 +13,10 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from fedlearn._validate import in_range
-from fedlearn.attacks.report import AttackReport
 from fedlearn.attacks.scene import Scene, with_records
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.runs.attack_report import AttackReport
 
 SUCCESS_AUC = 0.6
 _SMALLEST_SPREAD = 1e-6

@@ -8,8 +8,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from fedlearn.attacks.report import AttackReport, Sees
 from fedlearn.errors import ConfigError
+from fedlearn.runs.attack_report import AttackReport, Sees
 
 SUCCESS_DB = 25.0
 """From here on a person recognises the image."""

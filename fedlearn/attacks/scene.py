@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from fedlearn._types import Vector
-from fedlearn.attacks.report import AttackReport
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.population import RecordSet
 from fedlearn.rounds.transport import Lost, Message, Transport
+from fedlearn.runs.attack_report import AttackReport
 from fedlearn.training.batches import fetch
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from fedlearn.privacy.guarantee import format_epsilon
 from fedlearn.runs import report_view as view
+from fedlearn.runs.attack_report import Table
 from fedlearn.runs.report_charts import charts_of
 from fedlearn.runs.report_template import STYLE, TEMPLATE
 from fedlearn.runs.result import PrivacyEntry, Result
@@ -31,8 +32,16 @@ NOISES = {
     "central": "central: the server adds it",
 }
 
+ATTACK_UNITS = {"psnr_db": "dB", "auc": "AUC"}
 
-def report_page(result: Result, rounds: Sequence[Mapping[str, Any]], *, experiment: str | None = None) -> str:
+
+def report_page(
+    result: Result,
+    rounds: Sequence[Mapping[str, Any]],
+    *,
+    experiment: str | None = None,
+    attacks: Table | None = None,
+) -> str:
     """Returns the report of a run as one self-contained HTML page.
 
     The page loads nothing and runs no script, follows light and dark, and is made for phones, screens and
@@ -43,12 +52,14 @@ def report_page(result: Result, rounds: Sequence[Mapping[str, Any]], *, experime
       result: what the run gave; baselines, privacy, metrics and spreads may be missing.
       rounds: the lines of ``rounds.jsonl``.
       experiment: text of the resolved ``experiment.toml``, shown in full; None leaves it out.
+      attacks: what adversaries got under each protection; None or empty leaves the section out.
     """
     reports = view.rounds_of(rounds)
     return _template().render(
         result=result,
         rounds=reports,
         experiment=experiment,
+        attacks=attacks or {},
         style=Markup(STYLE),  # noqa: S704 # a constant of this package
         **_words(result, reports),
         **_comparison(result),
@@ -65,6 +76,7 @@ def _words(result: Result, rounds: view.Rounds) -> dict[str, Any]:
         "engine_words": ENGINES,
         "unit_words": UNITS,
         "noise_words": NOISES,
+        "attack_units": ATTACK_UNITS,
         "guarantees": view.overall(result),
         "gaps": view.not_covered(result),
         "repeatability": _repeatability(result),

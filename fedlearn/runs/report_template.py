@@ -342,6 +342,32 @@ held-out records; it need not surround the dot.</p>
 </section>
 {% endif %}
 
+{% if attacks %}
+<section aria-labelledby="attacks">
+<h2 id="attacks">What an adversary gets</h2>
+<p>Each attack saw what its adversary would see, in the protocol as it runs. The blind guess is the score of someone
+who saw nothing: where a score is no better, there was nothing to see.</p>
+<table class="stack">
+<thead><tr><th scope="col">Protection</th><th scope="col">attack</th><th scope="col">adversary and what it sees</th>
+<th scope="col">score</th><th scope="col">blind guess</th><th scope="col">outcome</th></tr></thead>
+<tbody>
+{% for protection, reports in attacks.items() %}
+{% for attack in reports %}
+<tr><th scope="row">{{ protection }}</th><td data-label="attack">{{ attack.attack }}</td>
+<td data-label="sees">{{ attack.adversary }}: {{ attack.sees }}</td>
+<td data-label="score">{{ attack.value | number }} {{ attack_units[attack.score] }}</td>
+<td data-label="blind guess">{{ attack.null | number }}</td>
+<td data-label="outcome"{% if attack.succeeded %} class="bad"{% endif %}>{{ "succeeds" if attack.succeeded else "fails" }}</td></tr>
+{% endfor %}
+{% endfor %}
+</tbody>
+</table>
+<p class="note">Inversion: peak signal-to-noise ratio of the recovered records, median; from 25 dB on an image is
+recognised. Membership: area under the ROC curve; 0.5 is a coin. Attacks bound what can be learnt from below; ε bounds it
+from above.</p>
+</section>
+{% endif %}
+
 <section aria-labelledby="cost">
 <h2 id="cost">What it cost</h2>
 <dl class="facts">

@@ -8,11 +8,11 @@ import numpy as np
 
 from fedlearn._types import Vector
 from fedlearn.attacks import ATTACKS
-from fedlearn.attacks.report import AttackReport
 from fedlearn.attacks.scene import Attack, Scene, Trained, Transcript, Wiretap
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.runs.attack_report import AttackReport
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent
 from fedlearn.simulation.inprocess import in_one_process

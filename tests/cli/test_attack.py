@@ -24,6 +24,7 @@ delta = 1e-4
 [secure_aggregation]
 enabled = true
 """
+PROTECTIONS = ["nothing", "secure aggregation", "differential privacy", "both"]
 
 
 @pytest.fixture
@@ -33,29 +34,27 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_each_protection_has_its_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "attacks.json"
-    assert main(["attack", str(file), "--attack", "update-inversion", "--out", str(out)]) == 0
+def test_each_protection_has_its_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attack", str(file), "--attack", "update-inversion"]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "update-inversion" in line]
-    assert [line.split("  ")[0] for line in lines] == [
-        "nothing",
-        "secure aggregation",
-        "differential privacy",
-        "both",
-    ]
+    assert [line.split("  ")[0] for line in lines] == PROTECTIONS
     assert "succeeds: 5 of 5 records recovered" in lines[0]
     assert all("fails: 0 of 5" in line for line in lines[1:])
-    assert json.loads(out.read_text())["nothing"][0]["details"]["recovered"] == 5
+
+
+def test_the_report_of_a_run_then_has_the_table(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["simulate", str(file), "--out", str(out), "--quiet"]) == 0
+    assert "What an adversary gets" not in (out / "report.html").read_text()
+    assert main(["attack", str(out), "--attack", "sum-inversion"]) == 0
+    assert "What an adversary gets" in (out / "report.html").read_text()
+    (out / "attacks.json").write_text('{"nothing": [{"attack": "sum-inversion"}]}')
+    assert main(["report", str(out)]) == 7
 
 
 def test_json_is_all_that_is_printed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["attack", str(file), "--attack", "sum-inversion", "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {
-        "nothing",
-        "secure aggregation",
-        "differential privacy",
-        "both",
-    }
+    assert list(json.loads(capsys.readouterr().out)) == PROTECTIONS
 
 
 @pytest.mark.parametrize(

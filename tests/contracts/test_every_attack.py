@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fedlearn.attacks import ATTACKS
-from fedlearn.attacks.report import AttackReport
 from fedlearn.attacks.scene import Attack, Scene
+from fedlearn.runs.attack_report import AttackReport
 from tests.attacks.scenes import PRIVATE, blind, scene, victim
 
 QUICK: dict[str, dict[str, Any]] = {
@@ -50,7 +49,7 @@ class TestEveryAttack:
         report = run(word, blind(victim()))
         assert report.attack == word
         assert report.adversary
-        assert json.loads(json.dumps(report.to_dict()))["succeeded"] is report.succeeded
+        assert AttackReport.model_validate_json(report.model_dump_json()) == report
 
     def test_its_own_choices_follow_its_generator(self, word: str) -> None:
         assert run(word, blind(victim())) == run(word, blind(victim()))
