@@ -101,7 +101,7 @@ class Member:
         if round < newest - 1:
             raise OutOfOrder(f"request of round {round}; round {newest} has begun")
         for other in [number for number in self._sessions if number != round - 1]:
-            self._sessions.pop(other).erase()
+            self._sessions.pop(other).expire()
         self._sessions[round] = ClientSession(
             client=self._client,
             key=self._membership.key,

@@ -1,12 +1,20 @@
-"""What a client compares with its own knowledge before it masks, and before it signs the survivors."""
+"""What a client compares with its own knowledge before it masks, signs the survivors, or unmasks."""
 
 from __future__ import annotations
 
 from fedlearn._types import RingVector
-from fedlearn.errors import ConfigurationMismatch, InconsistentMembers, ModelMismatch, WithheldShares
-from fedlearn.secagg.cohort import Cohort, configuration_of
-from fedlearn.secagg.messages import Configuration, InputsRequest, MaskedInput
+from fedlearn.errors import (
+    ConfigurationMismatch,
+    InconsistentMembers,
+    ModelMismatch,
+    TooFewClients,
+    UnknownClient,
+    WithheldShares,
+)
+from fedlearn.secagg.cohort import Cohort, check_order, configuration_of
+from fedlearn.secagg.messages import AgreeRequest, Configuration, InputsRequest, MaskedInput, UnmaskRequest
 from fedlearn.secagg.ring import check_ring_vector
+from fedlearn.secagg.step import Step
 from fedlearn.secagg.transcript import View
 
 
@@ -33,6 +41,93 @@ def check_vector(vector: RingVector, configuration: Configuration) -> None:
             f" for; the encoded update has {bits}, {vector.shape}"
         )
     check_ring_vector(vector, dimension=configuration.dimension, modulus_bits=bits)
+
+
+def check_members(
+    members: tuple[str, ...], cohort: Cohort, receiver: str, *, among: tuple[str, ...] | None
+) -> None:
+    """Raises unless U1 can be the session's.
+
+    Args:
+      members: U1.
+      cohort: the session.
+      receiver: the client that is asked; one of them.
+      among: U1 of an earlier request for the same input, which may only shrink; None if there was none.
+
+    Raises:
+      InconsistentMembers: unordered, without the receiver, or larger than before.
+      UnknownClient: a member has no advert in the session.
+      TooFewClients: fewer than the floor.
+    """
+    check_order(members, name="members")
+    strangers = sorted(set(members) - set(cohort.members))
+    if strangers:
+        raise UnknownClient(f"members {strangers} have no advert in the session")
+    if among is not None and not set(members) <= set(among):
+        raise InconsistentMembers("a repeated request adds members; it may only leave some out")
+    _check_floor(members, cohort, receiver, step=Step.INPUTS)
+
+
+def check_survivors(
+    request: AgreeRequest, cohort: Cohort, receiver: str, *, members: tuple[str, ...], view: View
+) -> None:
+    """Raises unless U2 is a subset of U1 above the floor whose headers carry the receiver's own view.
+
+    Raises:
+      InconsistentMembers: unordered, without the receiver, no subset, or a header with another U1.
+      TooFewClients: fewer than the floor.
+      WithheldShares: the headers are not those of all the receiver's neighbours in U2.
+      ModelMismatch, ConfigurationMismatch: a neighbour was sent another model or configuration.
+      TamperedMessage: a header is not signed in this session.
+    """
+    survivors = request.survivors
+    check_order(survivors, name="survivors")
+    if not set(survivors) <= set(members):
+        raise InconsistentMembers("survivors who never dealt; U2 is a subset of U1")
+    _check_floor(survivors, cohort, receiver, step=Step.AGREE)
+    neighbours = cohort.neighbours_in(receiver, survivors)
+    if tuple(header.client for header in request.headers) != neighbours:
+        raise WithheldShares("the headers are not those of all neighbours among the survivors")
+    for header in request.headers:
+        check_header(header, cohort, view)
+
+
+def check_quorum(request: UnmaskRequest, cohort: Cohort, *, view: View, survivors_digest: bytes) -> None:
+    """Raises unless a quorum of distinct members signed this view and these survivors.
+
+    Raises:
+      InconsistentMembers: signers are unordered or repeated.
+      TooFewClients: fewer than the quorum.
+      UnknownClient: a signer is not of the session.
+      TamperedMessage: a signature is of another view, set or session.
+    """
+    signers = tuple(agreement.client for agreement in request.agreements)
+    check_order(signers, name="signers")
+    quorum = cohort.parameters.quorum
+    if len(signers) < quorum:
+        raise TooFewClients(
+            f"unmask: {len(signers)} clients signed the survivors, quorum={quorum} are needed",
+            step=Step.UNMASK.value,
+            answered=len(signers),
+            needed=quorum,
+        )
+    for agreement in request.agreements:
+        signed = view.agreement_bytes(client=agreement.client, survivors_digest=survivors_digest)
+        cohort.verify(agreement.client, agreement.signature, signed)
+
+
+def _check_floor(clients: tuple[str, ...], cohort: Cohort, receiver: str, *, step: Step) -> None:
+    if receiver not in clients:
+        raise InconsistentMembers(f"the members of step {step.value!r} leave out the receiver {receiver!r}")
+    floor = cohort.parameters.min_survivors
+    if len(clients) < floor:
+        raise TooFewClients(
+            f"{step.value}: {len(clients)} clients are left, min_survivors={floor} are needed",
+            step=step.value,
+            answered=len(clients),
+            needed=floor,
+            missing=sorted(set(cohort.members) - set(clients)),
+        )
 
 
 def check_dealers(request: InputsRequest, cohort: Cohort, receiver: str) -> None:

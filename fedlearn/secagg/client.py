@@ -22,12 +22,16 @@ from fedlearn.errors import (
     ModelMismatch,
     OutOfOrder,
     RosterMismatch,
-    TooFewClients,
-    UnknownClient,
-    WithheldShares,
 )
-from fedlearn.secagg.admission import check_configuration, check_dealers, check_header, check_vector
-from fedlearn.secagg.cohort import Cohort, Round, check_order
+from fedlearn.secagg.admission import (
+    check_configuration,
+    check_dealers,
+    check_members,
+    check_quorum,
+    check_survivors,
+    check_vector,
+)
+from fedlearn.secagg.cohort import Cohort, Round
 from fedlearn.secagg.dealing import HeldShares, Secrets, deal, open_package
 from fedlearn.secagg.latches import Latches, MemoryLatches, SqliteLatches
 from fedlearn.secagg.masking import add_masks, pairwise_seeds, self_mask_seed
@@ -48,6 +52,7 @@ from fedlearn.secagg.messages import (
     encode,
     expect,
 )
+from fedlearn.secagg.once import Once
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.step import Step
@@ -111,8 +116,7 @@ class ClientSession:
         self._key = key
         self._where = Round(roster=roster, run=run, number=round)
         self._agreed = parameters
-        self._latches = latches
-        self._repeat_model = repeat_model
+        self._once = Once(latches=latches, run=run, repeat_model=repeat_model)
         self._secrets: Secrets | None = None
         self._advert: Advert | None = None
         self._cohort: Cohort | None = None
@@ -164,9 +168,10 @@ class ClientSession:
         if request.model_digest != model_digest:
             raise ModelMismatch("the model is not the one whose digest the session binds")
         check_configuration(request.configuration, cohort, configuration_digest)
-        self._check_members(request.members, cohort)
+        among = None if self._inputs is None else self._inputs.members
+        check_members(request.members, cohort, self.client, among=among)
         check_dealers(request, cohort, self.client)
-        self._check_unanswered(model_digest)
+        self._once.check_model(model_digest)
         view = View(
             session=cohort.session,
             members_digest=members_digest(cohort.session, name="U1", members=request.members),
@@ -198,7 +203,7 @@ class ClientSession:
             cohort, view, self.client, secrets.mask_key, cohort.neighbours_in(self.client, members)
         )
         own = self_mask_seed(cohort.session, self.client, secrets.seed)
-        self._close_inputs_latches(view)
+        self._once.close_inputs(view)
         add_masks(vector, plus=[own, *seeds.plus], minus=seeds.minus)
         self.step = Step.AGREE
         digest = hashlib.sha256(vector.data).digest()
@@ -211,6 +216,12 @@ class ClientSession:
         self._inputs = None
         self._own_share = b""
         self.step = Step.FINISHED
+
+    def expire(self) -> None:
+        """Erases the session for good and lets go of its latches, where memory is all that they were in."""
+        self.erase()
+        if self._cohort is not None:
+            self._once.forget(self._cohort.session)
 
     def _advertise(self, request: AdvertiseRequest) -> bytes:
         self._check_step(Step.ADVERTISE)
@@ -252,43 +263,23 @@ class ClientSession:
     def _agree(self, request: AgreeRequest) -> bytes:
         self._check_step(Step.AGREE)
         cohort, inputs = self._masked()
-        survivors = request.survivors
-        check_order(survivors, name="survivors")
-        if not set(survivors) <= set(inputs.members):
-            raise InconsistentMembers("survivors who never dealt; U2 is a subset of U1")
-        self._check_floor(survivors, cohort, step="agree")
-        neighbours = cohort.neighbours_in(self.client, survivors)
-        if tuple(header.client for header in request.headers) != neighbours:
-            raise WithheldShares("the headers are not those of all neighbours among the survivors")
-        for header in request.headers:
-            check_header(header, cohort, inputs.view)
-        self._latches.close(f"agree|{cohort.session.hex()}")
-        self._survivors = survivors
+        check_survivors(request, cohort, self.client, members=inputs.members, view=inputs.view)
+        self._once.close_agree(cohort.session)
+        self._survivors = request.survivors
         self.step = Step.UNMASK
-        return encode(Agreement(self.client, self._key.sign(self._agreement_bytes(self.client))))
+        signed = inputs.view.agreement_bytes(client=self.client, survivors_digest=self._survivors_digest())
+        return encode(Agreement(self.client, self._key.sign(signed)))
 
     def _unmask(self, request: UnmaskRequest) -> bytes:
         self._check_step(Step.UNMASK)
         cohort, inputs = self._masked()
-        signers = tuple(agreement.client for agreement in request.agreements)
-        check_order(signers, name="signers")
-        quorum = cohort.parameters.quorum
-        if len(signers) < quorum:
-            raise TooFewClients(
-                f"unmask: {len(signers)} clients signed the survivors, quorum={quorum} are needed",
-                step="unmask",
-                answered=len(signers),
-                needed=quorum,
-            )
-        for agreement in request.agreements:
-            cohort.verify(agreement.client, agreement.signature, self._agreement_bytes(agreement.client))
-        self._latches.close(f"unmask|{cohort.session.hex()}")
+        digest = self._survivors_digest()
+        check_quorum(request, cohort, view=inputs.view, survivors_digest=digest)
+        self._once.close_unmask(cohort.session)
         shares = [self._share_of(owner, inputs) for owner in cohort.owners(self.client, inputs.members)]
-        message = inputs.view.revelation_bytes(
-            client=self.client, survivors_digest=self._survivors_digest(), shares=shares
-        )
+        signed = inputs.view.revelation_bytes(client=self.client, survivors_digest=digest, shares=shares)
         self.erase()
-        return encode(Revelation(tuple(shares), self._key.sign(message)))
+        return encode(Revelation(tuple(shares), self._key.sign(signed)))
 
     def _share_of(self, owner: str, inputs: _Inputs) -> bytes:
         """Returns the one share of an owner to reveal: of its seed if it survived, else of its key."""
@@ -312,45 +303,6 @@ class ClientSession:
         if self.step is not step:
             raise OutOfOrder(f"step {step.value!r} was asked for; {self.step.value!r} is due")
 
-    def _check_members(self, members: tuple[str, ...], cohort: Cohort) -> None:
-        check_order(members, name="members")
-        strangers = sorted(set(members) - set(cohort.members))
-        if strangers:
-            raise UnknownClient(f"members {strangers} have no advert in the session")
-        if self._inputs is not None and not set(members) <= set(self._inputs.members):
-            raise InconsistentMembers("a repeated request adds members; it may only leave some out")
-        self._check_floor(members, cohort, step="inputs")
-
-    def _check_floor(self, members: tuple[str, ...], cohort: Cohort, *, step: str) -> None:
-        if self.client not in members:
-            raise InconsistentMembers(f"the members of step {step!r} leave out the receiver {self.client!r}")
-        floor = cohort.parameters.min_survivors
-        if len(members) < floor:
-            raise TooFewClients(
-                f"{step}: {len(members)} clients are left, min_survivors={floor} are needed",
-                step=step,
-                answered=len(members),
-                needed=floor,
-                missing=sorted(set(cohort.members) - set(members)),
-            )
-
-    def _check_unanswered(self, model_digest: bytes) -> None:
-        if not self._repeat_model and self._latches.is_closed(self._model_latch(model_digest)):
-            raise AlreadyAnswered(
-                f"run {self._where.run!r} had a masked input for this model; a second would tell the"
-                " difference of two sums, which may be one client: train with privacy, or allow it by"
-                " secure_aggregation.redo_without_dp"
-            )
-
-    def _close_inputs_latches(self, view: View) -> None:
-        self._check_unanswered(view.model_digest)
-        self._latches.close(f"inputs|{view.session.hex()}")
-        if not self._repeat_model:
-            self._latches.close(self._model_latch(view.model_digest))
-
-    def _model_latch(self, model_digest: bytes) -> str:
-        return f"model|{self._where.run}|{model_digest.hex()}"
-
     def _session(self) -> tuple[Cohort, Secrets]:
         if self._cohort is None or self._secrets is None:
             raise OutOfOrder("the session has no cohort yet, or its secrets are erased")
@@ -360,10 +312,6 @@ class ClientSession:
         if self._cohort is None or self._inputs is None:
             raise OutOfOrder("no masked input was given, or its secrets are erased")
         return self._cohort, self._inputs
-
-    def _agreement_bytes(self, signer: str) -> bytes:
-        _, inputs = self._masked()
-        return inputs.view.agreement_bytes(client=signer, survivors_digest=self._survivors_digest())
 
     def _survivors_digest(self) -> bytes:
         _, inputs = self._masked()

@@ -14,6 +14,9 @@ fedlearn.errors.AlreadyAnswered: 'unmask|1' was answered before; it is answered 
 from __future__ import annotations
 
 import sqlite3
+import sys
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -35,9 +38,16 @@ class Latches(Protocol):
         """Returns whether a latch was closed."""
         ...
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Is told that what these latches guard is erased; lets go of them if no copy can exist."""
+        ...
+
 
 class MemoryLatches:
-    """Latches of one process: for simulations, and for sites whose secrets die with the process."""
+    """Latches of one process, for simulations: they die with it, as the secrets that they guard do.
+
+    A model's latch is kept for good, some hundred bytes per model that the client trained from.
+    """
 
     def __init__(self) -> None:
         self._closed: set[str] = set()
@@ -46,37 +56,50 @@ class MemoryLatches:
         """Closes a latch; raises AlreadyAnswered if it was closed before."""
         if name in self._closed:
             raise _answered(name)
-        self._closed.add(name)
+        # Clients of one process close the same names for the same models: one string serves all.
+        self._closed.add(sys.intern(name))
 
     def is_closed(self, name: str) -> bool:
         """Returns whether a latch was closed."""
         return name in self._closed
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Lets go of the latches: the secrets were in this process only."""
+        self._closed.difference_update(names)
+
 
 class SqliteLatches:
     """Latches in a file: one for all processes and restarts of a site.
 
-    Each is committed with ``synchronous=FULL``, hence on the disk before :meth:`close` returns.
+    Each is committed with ``synchronous=FULL``, hence on the disk before :meth:`close` returns. They
+    may be used from any thread, and are never forgotten: a copy of the site's memory may exist.
 
     Args:
       path: the database; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute("CREATE TABLE IF NOT EXISTS latch (name TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def close(self, name: str) -> None:
         """Closes a latch durably; raises AlreadyAnswered if any process closed it before."""
         try:
-            self._database.execute("INSERT INTO latch VALUES (?)", (name,))
+            with self._lock:
+                self._database.execute("INSERT INTO latch VALUES (?)", (name,))
         except sqlite3.IntegrityError:
             raise _answered(name) from None
 
     def is_closed(self, name: str) -> bool:
         """Returns whether any process closed the latch."""
-        return self._database.execute("SELECT 1 FROM latch WHERE name = ?", (name,)).fetchone() is not None
+        with self._lock:
+            found = self._database.execute("SELECT 1 FROM latch WHERE name = ?", (name,)).fetchone()
+        return found is not None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Keeps them."""
 
     def disconnect(self) -> None:
         """Closes the database; the latches stay."""

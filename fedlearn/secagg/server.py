@@ -7,8 +7,7 @@ left out with its reason; a step is closed only if all that follows can still su
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -18,42 +17,41 @@ from fedlearn.crypto.agreement import AgreementKey
 from fedlearn.errors import (
     AlreadyAnswered,
     ConfigError,
-    FaultyDealer,
-    InconsistentMembers,
     MalformedMessage,
     OutOfOrder,
     ProtocolError,
-    TamperedMessage,
-    TooFewClients,
     UnknownClient,
 )
-from fedlearn.secagg.cohort import Cohort, Round, check_fresh, configuration_of
+from fedlearn.secagg.cohort import Cohort, Round, configuration_of
 from fedlearn.secagg.dealing import check_dealing, packages
+from fedlearn.secagg.intake import accusation, check_advert, check_agreement, check_input, check_revelation
 from fedlearn.secagg.messages import (
     Advert,
-    AdvertiseRequest,
     Agreement,
-    AgreeRequest,
     Complaint,
     Configuration,
     Dealing,
-    InputsRequest,
     MaskedInput,
     Package,
     Reply,
     Revelation,
-    ShareRequest,
-    UnmaskRequest,
     decode_reply,
-    encode,
     expect,
 )
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.recovery import Recovery
-from fedlearn.secagg.ring import add_in_ring, check_ring_vector, ring_dtype
+from fedlearn.secagg.requests import (
+    advertise_request,
+    agree_request,
+    inputs_request,
+    share_request,
+    unmask_request,
+)
+from fedlearn.secagg.ring import add_in_ring, ring_dtype
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.step import Step
-from fedlearn.secagg.transcript import View, complaint_bytes, hash_configuration, members_digest
+from fedlearn.secagg.survival import Survival
+from fedlearn.secagg.transcript import View, hash_configuration, members_digest
 
 __all__ = ["ServerSession", "Step"]
 
@@ -161,21 +159,16 @@ class ServerSession:
 
     def requests(self) -> dict[str, bytes]:
         """Returns the body for each client that is yet to answer the open step; empty when finished."""
-        builders: dict[Step, Callable[[str], bytes]] = {
-            Step.INPUTS: self._inputs_request,
-            Step.AGREE: self._agree_request,
-        }
-        shared: dict[Step, Callable[[], bytes]] = {
-            Step.ADVERTISE: self._advertise_request,
-            Step.SHARE: self._share_request,
-            Step.UNMASK: self._unmask_request,
-        }
         waiting = [client for client in self._asked if client not in self._answers]
-        if self.step in shared:
-            return dict.fromkeys(waiting, shared[self.step]())
-        if self.step in builders:
-            return {client: builders[self.step](client) for client in waiting}
-        return {}
+        if self.step is Step.ADVERTISE:
+            return dict.fromkeys(waiting, advertise_request(self._where))
+        if self.step is Step.SHARE:
+            return dict.fromkeys(waiting, share_request(self._session()))
+        if self.step is Step.INPUTS:
+            return {client: self._inputs_request(client) for client in waiting}
+        if self.step is Step.AGREE:
+            return {client: self._agree_request(client) for client in waiting}
+        return dict.fromkeys(waiting, unmask_request(self._agreements))
 
     def receive(self, client: str, body: bytes, vector: RingVector | None = None) -> None:
         """Takes one client's answer to the open step; an answer that raises leaves no trace but its reason.
@@ -261,7 +254,7 @@ class ServerSession:
             self._excluded[dealer] = f"inputs: accused of wrong shares by {', '.join(sorted(holders))}"
             for holder in holders:
                 self._excluded.pop(holder, None)
-        self._close_share(tuple(member for member in self._members if member not in self._complaints))
+        self._set_members(tuple(member for member in self._members if member not in self._complaints))
         self._complaints = {}
 
     def _take(self, client: str, reply: Reply, vector: RingVector | None) -> None:
@@ -272,7 +265,7 @@ class ServerSession:
         elif self.step is Step.SHARE:
             check_dealing(self._session(), client, expect(reply, Dealing))
         elif self.step is Step.INPUTS:
-            self._take_inputs(client, reply, vector)
+            self._take_input(client, reply, vector)
         elif self.step is Step.AGREE:
             self._take_agreement(client, expect(reply, Agreement))
         else:
@@ -280,83 +273,60 @@ class ServerSession:
         self._answers[client] = reply
 
     def _take_advert(self, client: str, advert: Advert) -> None:
-        _check_author(client, advert.client)
-        self._where.check_advert(advert)
-        # One client must not make all others refuse the session: its keys are tried out here.
-        check_fresh([*(expect(answer, Advert) for answer in self._answers.values()), advert])
-        for public in (advert.mask_public, advert.share_public):
-            self._probe.derive(public, info=b"")
+        others = (expect(answer, Advert) for answer in self._answers.values())
+        check_advert(client, advert, where=self._where, others=others, probe=self._probe)
 
-    def _take_inputs(self, client: str, reply: Reply, vector: RingVector | None) -> None:
-        if isinstance(reply, Complaint):
-            self._take_complaint(client, reply)
-        header, view = expect(reply, MaskedInput), self._view()
-        _check_author(client, header.client)
-        if not view.matches(header):
-            raise InconsistentMembers(f"client {client!r} masked for another model, configuration or U1")
-        self._session().verify(
-            client,
-            header.signature,
-            view.input_bytes(client=client, vector_digest=header.vector_digest),
-        )
-        if vector is None:
-            raise MalformedMessage("a header came without its masked vector")
-        check_ring_vector(vector, dimension=self.total.size, modulus_bits=8 * self.total.itemsize)
-        if hashlib.sha256(vector.data).digest() != header.vector_digest:
-            raise TamperedMessage(f"the masked vector of client {client!r} is not the one it signed")
-        add_in_ring(self.total, vector)
-
-    def _take_complaint(self, client: str, complaint: Complaint) -> None:
+    def _take_input(self, client: str, reply: Reply, vector: RingVector | None) -> None:
         cohort = self._session()
-        message = complaint_bytes(cohort.session, holder=client, dealer=complaint.dealer)
-        cohort.verify(client, complaint.signature, message)
-        if complaint.dealer not in cohort.neighbours_in(client, self._members):
-            raise UnknownClient(f"client {client!r} accuses {complaint.dealer!r}, which dealt it nothing")
-        self._complaints.setdefault(complaint.dealer, set()).add(client)
-        raise FaultyDealer(complaint.dealer, f"its shares for {client!r} are wrong, says {client!r}")
+        if isinstance(reply, Complaint):
+            fault = accusation(client, reply, cohort=cohort, members=self._members)
+            self._complaints.setdefault(fault.dealer, set()).add(client)
+            raise fault
+        header = expect(reply, MaskedInput)
+        view = self._view()
+        masked = check_input(client, header, vector, cohort=cohort, view=view, like=self.total)
+        add_in_ring(self.total, masked)
 
     def _take_agreement(self, client: str, agreement: Agreement) -> None:
-        _check_author(client, agreement.client)
-        message = self._view().agreement_bytes(client=client, survivors_digest=self._survivors_digest())
-        self._session().verify(client, agreement.signature, message)
+        digest = self._survivors_digest()
+        check_agreement(client, agreement, cohort=self._session(), view=self._view(), survivors_digest=digest)
 
     def _take_revelation(self, client: str, revelation: Revelation) -> None:
-        message = self._view().revelation_bytes(
-            client=client, survivors_digest=self._survivors_digest(), shares=revelation.shares
+        digest = self._survivors_digest()
+        check_revelation(
+            client, revelation, cohort=self._session(), view=self._view(), survivors_digest=digest
         )
-        self._session().verify(client, revelation.signature, message)
         self._recovering().add(client, revelation.shares)
 
     def _close_advertise(self, answered: tuple[str, ...]) -> None:
         adverts = [expect(self._answers[client], Advert) for client in answered]
-        if len(adverts) < self._agreed.min_survivors:
-            raise self._too_few(len(adverts), self._agreed.min_survivors, "min_survivors")
+        floor = self._agreed.min_survivors
+        self._survival().check("min_survivors", answered=len(adverts), needed=floor)
         self._cohort = Cohort.of(adverts, where=self._where, agreed=self._agreed)
         self._asked = answered
 
     def _close_share(self, answered: tuple[str, ...]) -> None:
-        cohort = self._session()
-        self._check_floor(answered)
         for client in answered:
-            if self.step is Step.SHARE:
-                self._dealings[client] = expect(self._answers[client], Dealing)
-                self._packages[client] = packages(cohort, client, self._dealings[client])
-            holders = len(cohort.neighbours_in(client, answered)) + 1
-            if holders < cohort.parameters.threshold:
-                raise self._too_few(holders, cohort.parameters.threshold, f"threshold (around {client!r})")
-        self._members = self._asked = answered
+            self._dealings[client] = expect(self._answers[client], Dealing)
+            self._packages[client] = packages(self._session(), client, self._dealings[client])
+        self._set_members(answered)
+
+    def _set_members(self, members: tuple[str, ...]) -> None:
+        survival = self._survival()
+        survival.check_floor(self._session(), members)
+        survival.check_dealers(self._session(), members)
+        self._members = self._asked = members
 
     def _close_inputs(self, answered: tuple[str, ...]) -> None:
-        self._check_floor(answered)
-        self._check_holders(answered)
+        self._survival().check_floor(self._session(), answered)
+        self._check_holders(answered, survivors=answered)
         self._headers = {client: expect(self._answers[client], MaskedInput) for client in answered}
         self._survivors = self._asked = answered
 
     def _close_agree(self, answered: tuple[str, ...]) -> None:
         quorum = self._session().parameters.quorum
-        if len(answered) < quorum:
-            raise self._too_few(len(answered), quorum, "quorum")
-        self._check_holders(answered)
+        self._survival().check("quorum", answered=len(answered), needed=quorum)
+        self._check_holders(answered, survivors=self._survivors)
         self._agreements = tuple(expect(self._answers[client], Agreement) for client in answered)
         self._recovery = Recovery(
             cohort=self._session(),
@@ -371,59 +341,31 @@ class ServerSession:
         recovery = self._recovering()
         owner, shares = recovery.fewest()
         threshold = self._session().parameters.threshold
-        if shares < threshold:
-            raise self._too_few(shares, threshold, f"threshold (shares of {owner!r})")
+        self._survival().check(f"threshold (shares of {owner!r})", answered=shares, needed=threshold)
         recovery.unmask(self.total)
         self._asked = ()
 
-    def _check_floor(self, answered: Sequence[str]) -> None:
-        floor = self._session().parameters.min_survivors
-        if len(answered) < floor:
-            raise self._too_few(len(answered), floor, "min_survivors")
-
-    def _check_holders(self, answered: Sequence[str]) -> None:
-        # Survivors are those in U2, which while R2 is open are those that answered.
-        owner, holders = self._session().fewest_holders(self._members, answered, self._survivors or answered)
-        threshold = self._session().parameters.threshold
-        if holders < threshold:
-            raise self._too_few(holders, threshold, f"threshold (shares of {owner!r})")
-
-    def _too_few(self, answered: int, needed: int, rule: str) -> TooFewClients:
-        missing = tuple(client for client in self._invited if client in self._excluded)
-        return TooFewClients(
-            f"{self.step.value}: {answered} clients are left, {rule}={needed} are needed (missing:"
-            f" {', '.join(missing) or 'none'}); the model is unchanged: wait longer or enlarge the cohort",
-            step=self.step.value,
-            answered=answered,
-            needed=needed,
-            missing=missing,
+    def _check_holders(self, answering: Sequence[str], *, survivors: Sequence[str]) -> None:
+        self._survival().check_holders(
+            self._session(), members=self._members, answering=answering, survivors=survivors
         )
 
-    def _advertise_request(self) -> bytes:
-        where = self._where
-        return encode(AdvertiseRequest(where.roster.digest, where.run, where.number))
-
-    def _share_request(self) -> bytes:
-        return encode(ShareRequest(tuple(self._session().adverts.values())))
+    def _survival(self) -> Survival:
+        missing = tuple(client for client in self._invited if client in self._excluded)
+        return Survival(step=self.step, missing=missing)
 
     def _inputs_request(self, client: str) -> bytes:
-        dealers = self._session().neighbours_in(client, self._members)
-        model_digest, _ = self._digests
-        return encode(
-            InputsRequest(
-                model_digest,
-                self._configuration(),
-                self._members,
-                tuple(self._packages[dealer][client] for dealer in dealers),
-            )
+        return inputs_request(
+            client,
+            cohort=self._session(),
+            members=self._members,
+            packages=self._packages,
+            model_digest=self._digests[0],
+            configuration=self._configuration(),
         )
 
     def _agree_request(self, client: str) -> bytes:
-        neighbours = self._session().neighbours_in(client, self._survivors)
-        return encode(AgreeRequest(self._survivors, tuple(self._headers[other] for other in neighbours)))
-
-    def _unmask_request(self) -> bytes:
-        return encode(UnmaskRequest(self._agreements))
+        return agree_request(client, cohort=self._session(), survivors=self._survivors, headers=self._headers)
 
     def _view(self) -> View:
         session = self._session().session
@@ -454,8 +396,3 @@ class ServerSession:
         if self._recovery is None:
             raise OutOfOrder("shares are taken after step 'agree' is closed")
         return self._recovery
-
-
-def _check_author(client: str, author: str) -> None:
-    if client != author:
-        raise TamperedMessage(f"client {client!r} sent a message of {author!r}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,13 +64,16 @@ class Refusing:
     def is_closed(self, name: str) -> bool:
         return False
 
+    def forget(self, names: Iterable[str]) -> None:
+        raise AssertionError
+
 
 @pytest.mark.parametrize("step", ["inputs", "agree", "unmask"])
 def test_no_answer_leaves_unless_its_latch_is_written(step: str) -> None:
     federation = Federation(5)
     federation.until(step)
     victim = federation.clients[NAMES[0]]
-    victim._latches = Refusing()
+    victim._once = replace(victim._once, latches=Refusing())
     before = federation.inputs[NAMES[0]].copy()
     with pytest.raises(OSError, match=f"{step}\\|"):
         federation.answer(NAMES[0], federation.server.requests()[NAMES[0]])
