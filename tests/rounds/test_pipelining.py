@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +13,20 @@ from hypothesis import strategies as st
 
 from fedlearn._types import Vector
 from fedlearn.aggregators.weighted_mean import WeightedMean
+from fedlearn.crypto.agreement import AgreementKey
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.messages import SecureRequest, decode_request
 from fedlearn.rounds.protection import SecureSum
 from fedlearn.rounds.server import RoundOutcome, RoundServer
 from fedlearn.rounds.transport import Lost, Message
+from fedlearn.secagg import dealing
+from fedlearn.secagg.cohort import Cohort
+from fedlearn.secagg.latches import Latches, SqliteLatches
+from fedlearn.secagg.messages import SealedShares
 from fedlearn.secagg.ring import ideal_sum
 from fedlearn.secagg.step import Step, step_of
 from fedlearn.simulation.faults import Dropouts
-from tests.rounds.parties import RUN, federation, names_of, rounding_of, updates_of
+from tests.rounds.parties import RUN, Constant, client, federation, names_of, rounding_of, updates_of
 
 NAMES = names_of(6)
 UPDATES = updates_of(NAMES)
@@ -324,8 +330,82 @@ def test_secrets_of_two_rounds_at_most_are_in_memory() -> None:
     course = Course([NAMES] * 4)
     for number in range(4):
         course.round(number)
-        for client in course.wire.clients.values():
-            sessions = client._member._sessions  # type: ignore[union-attr]
+        for resident in course.wire.clients.values():
+            sessions = resident._member._sessions  # type: ignore[union-attr]
             assert len(sessions) <= 2
             with_secrets = {round for round, session in sessions.items() if session._secrets is not None}
             assert with_secrets == ({number + 1} if number < 3 else set())
+
+
+def restarted(course: Course, name: str, latches: Latches) -> Client:
+    """The client as its site starts it again: keys and latches are there, sessions are not."""
+    known = course.wire.clients[name]._member
+    assert known is not None
+    membership = replace(known._membership, latches=latches)
+    constant = Constant(UPDATES[name])
+    return client(name, constant, weight=WEIGHTS[name], secure=course.secure, membership=membership)
+
+
+def test_a_site_that_restarts_gives_nothing_twice_and_is_back_for_the_next_round(tmp_path: Path) -> None:
+    course = Course([NAMES] * 3)
+    path, name = tmp_path / "latches.db", NAMES[2]
+    clients: dict[str, Client] = dict(course.wire.clients)
+    course.wire.clients = clients
+
+    def losing(trip: int, message: Message) -> Message:
+        if trip in (0, 3) and message.client == name:  # before the first trip, and after its masked input
+            clients[name] = restarted(course, name, SqliteLatches(path))
+        return message
+
+    course.wire.losing = losing
+    first, second = course.round(0), course.round(1)
+    assert name in first.survivors, "its input was given; its signature and shares were not"
+    assert second.dropped == {name: "OutOfOrder"}, "its advert died with the process"
+    third = course.round(2)
+    assert third.survivors == tuple(NAMES)
+    assert trips_of([first, second, third]) == [5, 3, 3]
+    check_exact(course, [first, second, third])
+    again = course.server.run_round(model_of(0), NAMES, round=3)
+    assert again.dropped[name] == "AlreadyAnswered", "the model's latch outlived the process"
+
+
+def dealing_badly(monkeypatch: pytest.MonkeyPatch, dealer: str, holders: Sequence[str]) -> None:
+    """The dealer seals other shares for these holders than those whose hashes it signs."""
+    seal = dealing._sealed
+
+    def sealed(
+        cohort: Cohort, by: str, holder: str, key: AgreementKey, held: dealing.HeldShares
+    ) -> SealedShares:
+        box = seal(cohort, by, holder, key, held)
+        if by != dealer or holder not in holders:
+            return box
+        wrong = dealing.HeldShares(seed_share=held.key_share, key_share=held.seed_share)
+        other = seal(cohort, by, holder, key, wrong)
+        return SealedShares(other.box, box.seed_share_hash, box.key_share_hash)
+
+    monkeypatch.setattr(dealing, "_sealed", sealed)
+
+
+def test_an_accused_dealer_sits_out_the_next_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    course = Course([NAMES] * 3)
+    dealing_badly(monkeypatch, NAMES[1], [NAMES[4]])
+    first = course.round(0)
+    monkeypatch.undo()
+    others = [course.round(number) for number in (1, 2)]
+    assert first.dropped == {NAMES[4]: "FaultyDealer"}, "the accuser gave no input: its shares were wrong"
+    assert others[0].dropped == {NAMES[1]: "FaultyDealer"}
+    assert others[1].survivors == tuple(NAMES)
+    assert trips_of([first, *others]) == [5, 3, 3]
+    check_exact(course, [first, *others])
+
+
+def test_a_dealer_whom_all_accuse_costs_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    course = Course([NAMES] * 2)
+    dealing_badly(monkeypatch, NAMES[1], NAMES)
+    first = course.round(0)
+    monkeypatch.undo()
+    second = course.round(1)
+    assert first.failure is not None
+    assert second.dropped == {NAMES[1]: "FaultyDealer"}
+    assert (second.trips, second.failure) == (5, None)
+    check_exact(course, [second])

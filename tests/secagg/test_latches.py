@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +55,49 @@ def test_two_holders_of_one_file_answer_once_together(tmp_path: Path) -> None:
         other.close("unmask|1")
     one.disconnect()
     other.disconnect()
+
+
+def test_one_file_serves_the_threads_of_a_site(tmp_path: Path) -> None:
+    latches = SqliteLatches(tmp_path / "latches.db")
+    names = [f"agree|{number % 20}" for number in range(80)]
+
+    def close(name: str) -> bool:
+        try:
+            latches.close(name)
+        except AlreadyAnswered:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        closed = list(pool.map(close, names))
+    assert sum(closed) == 20, "each is closed by one thread"
+    latches.disconnect()
+
+
+def test_what_is_forgotten_stays_closed_in_a_file(tmp_path: Path) -> None:
+    """A copy of the site's memory may exist; of a simulation's it does not."""
+    memory, file = MemoryLatches(), SqliteLatches(tmp_path / "latches.db")
+    for latches in (memory, file):
+        latches.close("agree|1")
+        latches.close("model|run|2")
+        latches.forget(["agree|1", "never"])
+        assert latches.is_closed("model|run|2")
+    assert not memory.is_closed("agree|1")
+    assert file.is_closed("agree|1")
+    file.disconnect()
+
+
+@pytest.mark.parametrize("repeat_model", [False, True])
+def test_latches_in_memory_do_not_grow_with_sessions(repeat_model: bool) -> None:
+    latches = {name: MemoryLatches() for name in NAMES}
+    for round in range(3):
+        model = hashlib.sha256(bytes([round])).digest()
+        federation = Federation(5, latches=latches, round=round, model=model, repeat_model=repeat_model)
+        federation.run_all()
+        for client in federation.clients.values():
+            client.expire()
+    for kept in latches.values():
+        assert len(kept._closed) == (0 if repeat_model else 3), "one per model, none per session"
 
 
 class Refusing:
