@@ -11,7 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -30,6 +30,9 @@ class Section(BaseModel):
     """A table of the file: frozen, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
 
 
 class PartitionConfig(Section):
@@ -253,10 +256,7 @@ class ExperimentConfig(Section):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Returns the experiment; raises ConfigError with one line per mistake."""
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from None
+        return validated(cls, values)
 
     @classmethod
     def from_toml_text(cls, text: str, *, settings: Sequence[str] = ()) -> Self:
@@ -266,13 +266,7 @@ class ExperimentConfig(Section):
     @classmethod
     def from_toml(cls, path: str | Path, *, settings: Sequence[str] = ()) -> Self:
         """Returns the experiment in a TOML file, with ``key=value`` settings laid over it."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 text at byte {error.start}") from None
-        return cls.from_dict(_overlaid(_parsed(text, str(path)), settings))
+        return cls.from_dict(_overlaid(toml_file(path), settings))
 
     def to_toml(self) -> str:
         """Returns the complete experiment as TOML; keys without a value are left out."""
@@ -292,6 +286,25 @@ def keys(section: type[Section] = ExperimentConfig, prefix: str = "") -> Iterato
             yield from keys(annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, field
+
+
+def validated(section: type[S], values: Mapping[str, Any]) -> S:
+    """Returns the section with these values; raises ConfigError with one line per mistake."""
+    try:
+        return section.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(detail, section) for detail in error.errors())) from None
+
+
+def toml_file(path: str | Path) -> dict[str, Any]:
+    """Returns the values of a TOML file; raises ConfigError if it cannot be read or parsed."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text at byte {error.start}") from None
+    return _parsed(text, str(path))
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
@@ -325,8 +338,8 @@ def _value(text: str) -> Any:
     return value
 
 
-def _section(location: Sequence[str | int]) -> type[Section]:
-    section: type[Section] = ExperimentConfig
+def _section(location: Sequence[str | int], root: type[Section]) -> type[Section]:
+    section = root
     for name in location:
         field = section.model_fields.get(str(name))
         if field is None or not (
@@ -337,10 +350,10 @@ def _section(location: Sequence[str | int]) -> type[Section]:
     return section
 
 
-def _explain(detail: ErrorDetails) -> str:
+def _explain(detail: ErrorDetails, root: type[Section]) -> str:
     key = ".".join(str(part) for part in detail["loc"] if str(part) not in {"int", "dict[str,int]", "float"})
     if detail["type"] == "extra_forbidden":
-        known = list(_section(detail["loc"][:-1]).model_fields)
+        known = list(_section(detail["loc"][:-1], root).model_fields)
         hint = nearest(str(detail["loc"][-1]), known) or f" Known here: {', '.join(known)}"
         return f"{key} is not a key.{hint}"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").rstrip(".")

@@ -4,7 +4,8 @@
 
     FedLearnError
     ├── ConfigError                 the experiment cannot mean what it says
-    │   └── UnknownName             no part is registered under that name
+    │   ├── UnknownName             no part is registered under that name
+    │   └── UnsafeFile              a key that others can read, a link where records should be
     ├── DataError                   records are missing, malformed or too few
     ├── ModelError                  the model cannot be trained as asked
     ├── PrivacyError                a guarantee cannot be given
@@ -29,8 +30,12 @@
     │   ├── FaultyDealer            a client dealt a wrong share; names it
     │   ├── FaultyHolder            a client revealed a wrong share; names it
     │   ├── UnencodableVector       a value does not fit the ring
+    │   ├── ClockSkew               a message from another hour: one of two clocks is wrong
     │   └── TooFewClients           below quorum, threshold or floor
     └── RunError                    a run could not be carried out or written
+        ├── PolicyRefusal           a site's policy does not allow the run; names the rule
+        ├── SitesMissing            fewer sites than needed were there in time; names the missing
+        ├── PreflightFailure        a check before the start failed; says how to mend it
         ├── RunInterrupted          stopped on request; the checkpoint is kept
         ├── WorkerLost              a process of a simulation ended; names the client that it served
         ├── OutOfMemory             a client does not fit; names it and what to lower
@@ -60,6 +65,10 @@ class ConfigError(FedLearnError):
 
 class UnknownName(ConfigError):
     """No part is registered under the name, and it is no import path either."""
+
+
+class UnsafeFile(ConfigError):
+    """A private file is readable by others, or a path leads out of where it should lie."""
 
 
 class DataError(FedLearnError):
@@ -158,6 +167,10 @@ class UnencodableVector(ProtocolError):
     """A value is not finite or outside the agreed range, or a vector has another shape or dtype."""
 
 
+class ClockSkew(ProtocolError):
+    """A signed message was sent too long ago or in the future, by the receiver's clock."""
+
+
 class FaultyDealer(ProtocolError):
     """A client dealt a share that is not what it signed.
 
@@ -222,6 +235,24 @@ class RunError(FedLearnError):
     """A run could not be carried out or written."""
 
     exit_code = 7
+
+
+class PolicyRefusal(RunError):
+    """A site refuses to take part; the message has the rule, the value asked and the value allowed."""
+
+    exit_code = 8
+
+
+class SitesMissing(RunError):
+    """Fewer sites than a run needs were connected before the deadline."""
+
+    exit_code = 9
+
+
+class PreflightFailure(RunError):
+    """A check before the start failed; nothing was started."""
+
+    exit_code = 10
 
 
 class RunInterrupted(RunError):

@@ -20,6 +20,13 @@ COMMANDS = {
     "audit": "plant canaries in an experiment and bound the ε that it really spends",
     "attack": "show what an adversary gets, without and with each protection",
     "sweep": "run an experiment over a grid of settings and several seeds",
+    "up": "try a federation on this machine: one command, real certificates, a process per site",
+    "provision": "set a federation up: certificates, signed roster, a kit for everyone",
+    "site": "run, check or ask the process that holds a site's records",
+    "server": "run, check or ask the server of a federation",
+    "submit": "have a server run an experiment, and follow it",
+    "runs": "list a server's runs",
+    "stop": "end a run after the round that is going on",
     "report": "write the HTML report of a finished run anew",
 }
 """Command → what it does; each is a module of this package with ``add_arguments`` and ``run``."""

@@ -56,6 +56,8 @@ class Experiment:
       test: own held-out data; with ``clients`` only.
       loss: an own loss ``(outputs, targets) -> mean over the batch``; None takes ``training.loss``.
       metrics: own metrics by name, ``(targets, probabilities) -> float``; None takes ``config.metrics``.
+      known: the population as one party of a federation of sites knows it: others' sizes, its own
+        records at most. The data set's name is then a label, and nothing is loaded.
 
     Raises:
       UnknownName: a part that is neither registered nor importable.
@@ -68,11 +70,12 @@ class Experiment:
     test: RecordSet | None = None
     loss: Loss | None = None
     metrics: Mapping[str, Metric] | None = field(default=None)
+    known: Population | None = None
 
     def __post_init__(self) -> None:
         if self.test is not None and self.clients is None:
             raise ConfigError("test is given without clients; give both, or name a data set")
-        if self.clients is None:
+        if self.clients is None and self.known is None:
             self._check_data()
         if self.model is None:
             self._check_model()
@@ -160,6 +163,8 @@ class Experiment:
         Raises:
           DataError: files are missing, records malformed, or a client left without any.
         """
+        if self.known is not None:
+            return self.known
         if self.clients is not None:
             return from_objects(self.clients, self.test, self.config.data)
         return from_data_set(
@@ -213,6 +218,15 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return FlatModel(self._module())
+
+    def count_parameters(self) -> int:
+        """Returns the number of trainable parameters, without the memory that they would take.
+
+        Raises:
+          ConfigError: the model cannot be built.
+        """
+        with torch.device("meta"):
+            return sum(p.numel() for p in self._module().parameters() if p.requires_grad)
 
     def _module(self) -> nn.Module:
         if self.model is None:

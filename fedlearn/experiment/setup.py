@@ -21,7 +21,7 @@ from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.fixed_point import RandomBits
-from fedlearn.secagg.latches import MemoryLatches
+from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.local import LocalTrainer, Workbench
 
@@ -62,6 +62,8 @@ class RunSetup:
         bench: Workbench,
         account: Account | None = None,
         ledger: Ledger | None = None,
+        dataset: str | None = None,
+        latches: Latches | None = None,
     ) -> Client:
         """Returns the client, resident from now on.
 
@@ -71,6 +73,8 @@ class RunSetup:
           bench: the workbench it trains on.
           account: what its records have spent in this run already; None: nothing.
           ledger: what they have spent over all runs, which then decides; None counts this run alone.
+          dataset: the ledger's name of the records; None takes the experiment's.
+          latches: its memory of what it has answered; None: one that ends with the process.
 
         Raises:
           PrivacyError: the ledger has no budget for the records, or the run no differential privacy.
@@ -92,10 +96,10 @@ class RunSetup:
             ),
             protection=protection,
             dimension=bench.model.dimension,
-            releases=self._releases(name, account, ledger),
+            releases=self._releases(name, account, ledger, dataset),
             membership=Membership(
                 key=key,
-                latches=MemoryLatches(),
+                latches=latches or MemoryLatches(),
                 repeat_model=protection.record is not None
                 or experiment.config.secure_aggregation.redo_without_dp,
             ),
@@ -122,12 +126,13 @@ class RunSetup:
             observe=observe,
         )
 
-    def _releases(self, name: str, account: Account | None, ledger: Ledger | None) -> Releases:
+    def _releases(
+        self, name: str, account: Account | None, ledger: Ledger | None, dataset: str | None
+    ) -> Releases:
         protection = self.protections[name]
         if ledger is not None:
-            return LedgerReleases(
-                ledger, run=self.run, dataset=self.experiment.dataset_id, protection=protection
-            )
+            records = dataset or self.experiment.dataset_id
+            return LedgerReleases(ledger, run=self.run, dataset=records, protection=protection)
         return AccountedReleases(client=name, protection=protection, account=account or Account())
 
     def _noise(self, name: str) -> Callable[[int], NoiseSource]:

@@ -6,6 +6,7 @@ text, so that nothing that Flower unpacks can stand in for an installed module.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import tomli_w
@@ -24,6 +25,7 @@ def write_bundle(
     resume: bool = False,
     server_app: str = SERVER_APP,
     client_app: str = CLIENT_APP,
+    more: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes the app into a folder and returns the folder.
 
@@ -34,8 +36,15 @@ def write_bundle(
       resume: go on from the checkpoint in it.
       server_app: ``"module:app"`` of the ServerApp.
       client_app: ``"module:app"`` of the ClientApp.
+      more: further entries of the run configuration.
     """
-    config = {"experiment": "", "experiment-toml": experiment_toml, "run-dir": str(run_dir), "resume": resume}
+    config = {
+        "experiment": "",
+        "experiment-toml": experiment_toml,
+        "run-dir": str(run_dir),
+        "resume": resume,
+        **(more or {}),
+    }
     project = {
         "project": {"name": "fedlearn-run", "version": fedlearn.__version__, "license": "Apache-2.0"},
         "tool": {

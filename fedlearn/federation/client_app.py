@@ -12,10 +12,7 @@ from flwr.app import Message as FlowerMessage
 from flwr.clientapp import ClientApp
 
 from fedlearn.federation.records import decode_errand, encode_reply
-from fedlearn.federation.relay import relay
-
-SOCKET_KEY = "fedlearn-socket"
-"""Entry of a SuperNode's ``--node-config``: the socket of its site. It wins over what a request says."""
+from fedlearn.federation.relay import SOCKET_KEY, relay
 
 app = ClientApp()
 

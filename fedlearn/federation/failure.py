@@ -52,16 +52,21 @@ def recorded(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        code = error.exit_code if isinstance(error, FedLearnError) else FedLearnError.exit_code
-        failure = Failure(error=type(error).__name__, message=str(error), exit_code=code)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / FAILURE).write_text(
-                json.dumps(msgspec.to_builtins(failure), indent=2) + "\n", encoding="utf-8"
-            )
-        except OSError as unwritten:
-            _log.error("%s cannot be written: %s", path / FAILURE, unwritten)
+        write(path, error)
         raise
+
+
+def write(path: Path, error: Exception) -> None:
+    """Writes ``failure.json`` into a run directory; logs it if the directory cannot be written."""
+    code = error.exit_code if isinstance(error, FedLearnError) else FedLearnError.exit_code
+    failure = Failure(error=type(error).__name__, message=str(error), exit_code=code)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / FAILURE).write_text(
+            json.dumps(msgspec.to_builtins(failure), indent=2) + "\n", encoding="utf-8"
+        )
+    except OSError as unwritten:
+        _log.error("%s cannot be written: %s", path / FAILURE, unwritten)
 
 
 def read(path: Path) -> FedLearnError | None:

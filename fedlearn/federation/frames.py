@@ -67,8 +67,12 @@ def send(connection: socket.socket, message: Message | Lost) -> None:
         connection.sendall(piece)
 
 
-def receive(connection: socket.socket) -> Message | Lost:
+def receive(connection: socket.socket, *, max_bytes: int | None = None) -> Message | Lost:
     """Reads one frame. The vectors are writable.
+
+    Args:
+      connection: where it comes from.
+      max_bytes: most bytes of body and vectors together; None leaves it to the limit of each.
 
     Raises:
       MalformedMessage: the bytes are no frame within the limits.
@@ -84,6 +88,12 @@ def receive(connection: socket.socket) -> Message | Lost:
     if isinstance(header, LostHeader):
         return Lost(client=header.client, reason="failed")
     sizes = [nbytes(dtype, count) for dtype, count in header.vectors]
+    total = header.body + sum(sizes)
+    if max_bytes is not None and total > max_bytes:
+        raise MalformedMessage(f"message of {total} bytes; at most {max_bytes} are read here")
+    total = header.body + sum(sizes)
+    if max_bytes is not None and total > max_bytes:
+        raise MalformedMessage(f"message of {total} bytes; at most {max_bytes} are read here")
     body = bytes(_read(connection, header.body))
     vectors = [
         from_bytes(_read(connection, size), dtype=dtype, length=count)

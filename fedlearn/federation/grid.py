@@ -50,6 +50,8 @@ class GridTransport:
     Args:
       grid: Flower's grid.
       addresses: client id → socket of its resident process; empty where each node knows its own.
+      route: client id → its node, or None while that is not connected; by default any node serves
+        any client.
       in_flight: how many requests may be unanswered at once.
       poll_seconds: how long to pause when nothing has arrived.
       node_seconds: how long to wait for a first node.
@@ -63,6 +65,7 @@ class GridTransport:
         grid: Any,
         *,
         addresses: Mapping[str, str],
+        route: Callable[[str], int | None] | None = None,
         in_flight: int = 32,
         poll_seconds: float = 0.1,
         node_seconds: float = 60.0,
@@ -73,6 +76,7 @@ class GridTransport:
         positive(in_flight=in_flight, poll_seconds=poll_seconds, node_seconds=node_seconds)
         self._grid = grid
         self._addresses = dict(addresses)
+        self._route = route
         self._in_flight = in_flight
         self._poll_seconds = poll_seconds
         self._node_seconds = node_seconds
@@ -95,7 +99,7 @@ class GridTransport:
         Raises:
           RunError: no node is there within ``node_seconds``, or Flower has stopped.
         """
-        nodes = self._nodes()
+        nodes = self._nodes() if self._route is None else []
         step = _Step(waiting=iter(requests), end=self._clock() + (math.inf if deadline is None else deadline))
         try:
             while not step.over:
@@ -138,15 +142,22 @@ class GridTransport:
 
     def _push(self, request: Message, nodes: list[int], *, seconds: float) -> str | None:
         """Sends one request to the node whose turn it is; returns its message id, None if refused."""
+        node = self._node_of(request.client, nodes)
+        if node is None:
+            return None
         address = self._addresses.get(request.client, "")
         content = encode_errand(Errand(message=request, address=address, seconds=seconds), cache=self._cache)
-        node = nodes[self._turn % len(nodes)]
-        self._turn += 1
         expires = None if math.isinf(seconds) else seconds + EXPIRY_SLACK_SECONDS
         message = FlowerMessage(content, node, MessageType.QUERY, ttl=expires)
         # One by one: of a batch, some grids leave out the ids of those that were refused.
         ids = list(self._grid.push_messages([message]))
         return ids[0] if ids and ids[0] else None
+
+    def _node_of(self, client: str, nodes: list[int]) -> int | None:
+        if self._route is not None:
+            return self._route(client)
+        self._turn += 1
+        return nodes[(self._turn - 1) % len(nodes)]
 
     def _collect(self, step: _Step) -> Generator[Message | Lost, None, bool]:
         """Yields the answers that have arrived; returns whether there were any."""

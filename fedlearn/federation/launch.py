@@ -11,16 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
 
-from fedlearn.errors import RunDirectoryError, RunError, RunInterrupted
+from fedlearn.errors import RunError, RunInterrupted
 from fedlearn.experiment import Experiment
 from fedlearn.federation import failure
 from fedlearn.federation.bundle import write_bundle
 from fedlearn.federation.conduct import LOGS, check_conductible
 from fedlearn.federation.environment import flower_environment
+from fedlearn.federation.following import Follower
 from fedlearn.runs.directory import RunDirectory
-from fedlearn.runs.progress import Progress, RoundReport, Silent
+from fedlearn.runs.progress import Progress, Silent
 
 MAX_NODES = 32
 POLL_SECONDS = 0.2
@@ -64,7 +64,7 @@ def run_flower(
     (path / failure.FAILURE).unlink(missing_ok=True)
     (path / LOGS).mkdir(exist_ok=True)
     count = nodes or min(MAX_NODES, len(experiment.population.clients))
-    follower = _Follower(path, experiment, progress or Silent())
+    follower = Follower(path, experiment.config, progress or Silent())
     with _scratch(path / LOGS) as scratch:
         bundle = write_bundle(
             scratch / "app", experiment_toml=experiment.to_toml(), run_dir=path, resume=resume
@@ -73,37 +73,7 @@ def run_flower(
     _check(path)
 
 
-class _Follower:
-    """Tells a progress what a run directory shows."""
-
-    def __init__(self, path: Path, experiment: Experiment, progress: Progress) -> None:
-        self._directory = RunDirectory(path)
-        self._progress = progress
-        self._told = len(self._rounds())
-        self._label, self._count = experiment.config.name, experiment.config.rounds
-
-    def __enter__(self) -> Self:
-        self._progress.begin(self._label, self._count)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.look()
-        self._progress.end()
-
-    def look(self) -> None:
-        """Tells of the rounds that have ended since the last look."""
-        for entry in self._rounds()[self._told :]:
-            self._told += 1
-            self._progress.round_done(RoundReport(**entry))
-
-    def _rounds(self) -> list[dict[str, Any]]:
-        try:
-            return self._directory.rounds()
-        except RunDirectoryError:  # before the first round there is no such file
-            return []
-
-
-def _run_app(bundle: Path, scratch: Path, *, log: Path, nodes: int, follower: _Follower) -> None:
+def _run_app(bundle: Path, scratch: Path, *, log: Path, nodes: int, follower: Follower) -> None:
     """Runs ``flwr run`` under a leash until it ends, which ends everything it started."""
     federation = f"num-supernodes={nodes} client-resources-num-cpus=1 init-args-log-to-driver=false"
     command = [sys.executable, "-m", "fedlearn.federation.leash", "--lifeline"]

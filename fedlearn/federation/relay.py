@@ -13,6 +13,9 @@ from fedlearn.errors import MalformedMessage
 from fedlearn.federation import frames
 from fedlearn.rounds.transport import Lost, Message
 
+SOCKET_KEY = "fedlearn-socket"
+"""Entry of a SuperNode's ``--node-config``: the socket of its site. It wins over what a request says."""
+
 
 def relay(message: Message, *, address: str, seconds: float = math.inf) -> Message | Lost:
     """Hands a message to the resident process at a Unix socket and returns its answer.

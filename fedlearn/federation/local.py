@@ -1,0 +1,176 @@
+"""A whole federation on one machine, with real certificates and a process per site: for trying it.
+
+The sites are the experiment's clients. The data set is public to this machine, so each site takes the part
+that the experiment deals to it, and the server evaluates on the test part: the result is comparable with a
+simulation's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedlearn.config import ExperimentConfig, validated
+from fedlearn.errors import ConfigError, RunError
+from fedlearn.federation.environment import free_ports
+from fedlearn.federation.provisioning.config import FederationConfig
+from fedlearn.federation.provisioning.kits import Kits
+from fedlearn.federation.site.supervision import Process, start_under_leash
+
+STARTED_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFederation:
+    """A federation's kits, ready to be started on this machine.
+
+    Attributes:
+      kits: the kits.
+      config: the experiment that they are for.
+    """
+
+    kits: Kits
+    config: ExperimentConfig
+
+    @classmethod
+    def create(
+        cls,
+        config: ExperimentConfig,
+        folder: Path,
+        *,
+        sites: Sequence[str],
+        policy: dict[str, Any] | None = None,
+        limits: dict[str, Any] | None = None,
+        server: dict[str, Any] | None = None,
+        fast_poll: bool = False,
+    ) -> LocalFederation:
+        """Writes the kits of a federation for one experiment.
+
+        Args:
+          config: the experiment; its data set must be named.
+          folder: where; must be empty.
+          sites: names of the sites: the experiment's clients.
+          policy: laid over a policy that allows just this experiment.
+          limits: of every site.
+          server: laid over the server's section.
+          fast_poll: whether SuperNodes poll every 0.2 s.
+
+        Raises:
+          ConfigError: the experiment names no data set.
+        """
+        if config.data.dataset is None:
+            raise ConfigError("data.dataset is missing: sites cannot be given objects")
+        port, *node_ports = free_ports(1 + len(sites))
+        values = {
+            "name": config.name,
+            "sites": list(sites),
+            "server": {
+                "names": ["127.0.0.1"],
+                "host": "127.0.0.1",
+                "port": port,
+                "evaluate": "experiment",
+                **(server or {}),
+            },
+            "site": {
+                "data": _data(config),
+                "policy": {**_policy(config), **(policy or {})},
+                "limits": limits or {},
+                "link": {"fast_poll": fast_poll},
+            },
+        }
+        kits = Kits.create(validated(FederationConfig, values), folder)
+        for site, node_port in zip(sites, node_ports, strict=True):
+            _set_port(kits.site(site) / "site.toml", node_port)
+        return cls(kits=kits, config=config)
+
+    @property
+    def server_file(self) -> Path:
+        """The server's settings."""
+        return self.kits.server / "server.toml"
+
+    def site_file(self, site: str) -> Path:
+        """A site's settings."""
+        return self.kits.site(site) / "site.toml"
+
+    def start_server(self) -> Process:
+        """Starts the server; its log is in its kit."""
+        return self._start("server", self.kits.server, self.server_file)
+
+    def start_site(self, site: str) -> Process:
+        """Starts a site; its log is in its kit."""
+        return self._start("site", self.kits.site(site), self.site_file(site))
+
+    @contextmanager
+    def running(self) -> Iterator[dict[str, Process]]:
+        """Starts server and sites, and ends them all; yields them by name, the server as ``"server"``."""
+        processes = {"server": self.start_server()}
+        try:
+            for site in self.kits.config.sites:
+                processes[site] = self.start_site(site)
+            yield processes
+        finally:
+            end(list(processes.values())[::-1])
+
+    def _start(self, kind: str, folder: Path, settings: Path) -> Process:
+        import os
+
+        command = [sys.executable, "-m", "fedlearn.cli.main", kind, "run", "--config", str(settings)]
+        with (folder / "log.txt").open("ab") as output:
+            return start_under_leash(command, environment=dict(os.environ), output=output)
+
+
+def end(processes: Sequence[Any]) -> None:
+    """Ends processes under a leash: their pipes close, which ends all that they started."""
+    for process in processes:
+        if process.stdin is not None:
+            process.stdin.close()
+    for process in processes:
+        process.wait()
+
+
+def await_state(found: Callable[[], bool], what: str, *, seconds: float = STARTED_SECONDS) -> None:
+    """Returns once something is so; raises RunError if it is not within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not found():
+        if time.monotonic() >= deadline:
+            raise RunError(f"{what} was not so after {seconds:g} s")
+        time.sleep(0.2)
+
+
+def _data(config: ExperimentConfig) -> dict[str, Any]:
+    section: dict[str, Any] = {"source": config.data.dataset, "id": "records", "share": "dealt"}
+    if config.data.arguments:
+        section["arguments"] = dict(config.data.arguments)
+    if config.data.folder is not None:
+        section["folder"] = str(Path(config.data.folder).expanduser().absolute())
+    return section
+
+
+def _policy(config: ExperimentConfig) -> dict[str, Any]:
+    """Returns the policy that allows this experiment and little more."""
+    privacy, secure = config.privacy, config.secure_aggregation
+    masked = secure.enabled and secure.mode == "masked"
+    return {
+        "max_epsilon": privacy.epsilon or 1e6,
+        "max_delta": privacy.delta,
+        "require_privacy": privacy.enabled,
+        "allow_plain": not masked,
+        "min_cohort": 1,
+        "min_survivors": 1,
+        "redo_without_dp": secure.redo_without_dp,
+    }
+
+
+def _set_port(file: Path, port: int) -> None:
+    import tomli_w
+
+    from fedlearn.config import toml_file
+
+    values = toml_file(file)
+    values["link"]["port"] = port
+    file.write_text(tomli_w.dumps(values), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Setting up a federation: certificates, keys, the signed roster, a kit for everyone."""

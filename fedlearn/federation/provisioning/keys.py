@@ -1,0 +1,81 @@
+"""A site's own keys, made where they stay, and the request that asks the consortium to sign them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from fedlearn.crypto.framing import frame
+from fedlearn.crypto.identity import SIGNATURE_BYTES, SigningKey, verify
+from fedlearn.errors import MalformedMessage, UnsafeFile
+from fedlearn.federation.private_files import write_private, write_signing_key
+from fedlearn.federation.provisioning.certificates import new_node_key
+from fedlearn.federation.roster import Key, Member, Name
+
+MAX_REQUEST_BYTES = 16 * 2**10
+_LABEL = "fedlearn-federation/1|request"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="request/1"):
+    """A site's public keys, signed with the private half of the first: proof that it has it.
+
+    Attributes:
+      site: the site.
+      key: Ed25519, 32 bytes.
+      node: the SuperNode's, one line.
+      signature: over the three.
+    """
+
+    site: Name
+    key: Key
+    node: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+
+    @property
+    def member(self) -> Member:
+        """The keys as a roster has them."""
+        return Member(key=self.key, node=self.node)
+
+
+def make_keys(site: str, *, key: Path, node_key: Path) -> Request:
+    """Makes a site's two private keys, mode 0600, and returns the request for them.
+
+    Raises:
+      UnsafeFile: one of the files exists; nothing is overwritten.
+    """
+    existing = [path for path in (key, node_key) if path.exists()]
+    if existing:
+        raise UnsafeFile(f"{existing[0]} exists; a private key is never overwritten: move it away first")
+    own = SigningKey.generate()
+    private, node = new_node_key()
+    write_signing_key(key, own)
+    write_private(node_key, private)
+    signature = own.sign(frame(_LABEL, site, own.public, node))
+    return Request(site=site, key=own.public, node=node, signature=signature)
+
+
+def encode(request: Request) -> bytes:
+    """Returns the request as a file's content."""
+    return msgspec.json.encode(request) + b"\n"
+
+
+def read_request(path: Path) -> Request:
+    """Returns the request in a file.
+
+    Raises:
+      MalformedMessage: it does not decode.
+      TamperedMessage: it is not signed by its own key.
+    """
+    try:
+        body = path.read_bytes()
+        if len(body) > MAX_REQUEST_BYTES:
+            raise MalformedMessage(f"{path} has {len(body)} bytes; a request has fewer")
+        request = msgspec.json.decode(body, type=Request)
+    except OSError as error:
+        raise MalformedMessage(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedMessage(f"{path} is no request of a site: {error}") from None
+    verify(request.key, request.signature, frame(_LABEL, request.site, request.key, request.node))
+    return request

@@ -1,0 +1,66 @@
+"""A site's part in one run: its client, with the site's records, key, latches and ledger behind it."""
+
+from __future__ import annotations
+
+from fedlearn.config import ExperimentConfig
+from fedlearn.experiment import Experiment
+from fedlearn.experiment.setup import RunSetup
+from fedlearn.federation.site.data import SiteData, population_of
+from fedlearn.federation.site.identity import Identity
+from fedlearn.federation.terms import Proposal
+from fedlearn.privacy.ledger import Ledger
+from fedlearn.rounds.client import Client
+from fedlearn.rounds.transport import Message
+from fedlearn.secagg.latches import Latches
+
+
+def setup_of(proposal: Proposal, *, site: str, data: SiteData, identity: Identity) -> RunSetup:
+    """Returns what the parties of a proposed run agree on, with this site's records in it.
+
+    Raises:
+      FedLearnError: the experiment cannot be set up, e.g. because the secure sum could overflow.
+    """
+    config = ExperimentConfig.from_toml_text(proposal.experiment)
+    population = population_of(proposal.sizes, proposal.schema, held={site: data.held(config)})
+    experiment = Experiment(config=config, known=population)
+    return RunSetup(experiment=experiment, run=proposal.run, roster=identity.roster.clients)
+
+
+class Participation:
+    """One site in one run.
+
+    Args:
+      proposal: the accepted terms.
+      setup: made from it.
+      site: the site's name.
+      identity: its key.
+      dataset: the ledger's name of its records.
+      ledger: of the site.
+      latches: of the site.
+    """
+
+    def __init__(
+        self,
+        proposal: Proposal,
+        setup: RunSetup,
+        *,
+        site: str,
+        identity: Identity,
+        dataset: str,
+        ledger: Ledger,
+        latches: Latches,
+    ) -> None:
+        self.run = proposal.run
+        private = setup.protections[site].event() is not None
+        self._client: Client = setup.client(
+            site,
+            key=identity.key,
+            bench=setup.workbench(),
+            ledger=ledger if private else None,  # without privacy there is nothing that a budget could cover
+            dataset=dataset,
+            latches=latches,
+        )
+
+    def handle(self, message: Message) -> Message:
+        """Returns the client's reply; what it released is committed in the ledger before this returns."""
+        return self._client.handle(message)

@@ -1,0 +1,179 @@
+"""When to start a program again: a state machine without processes or clocks, and the loop that drives it.
+
+Flower keeps a SuperNode that vanished for 60 s and refuses to activate it again within them; the
+process then ends with code 49 (305 modulo 256). That is no reason to give up, and none to hurry.
+
+>>> backoff = Backoff()
+>>> [backoff.after(exit_code=ACTIVATION_REFUSED, ran=2.0).seconds for _ in range(3)]
+[10.0, 10.0, 10.0]
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Protocol
+
+from fedlearn.federation.site.journal import told
+
+ACTIVATION_REFUSED = 305 % 256
+WINDOW_SECONDS = 60.0
+GRACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """How long to wait before the next start, and why."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Backoff:
+    """Decides how long to wait after an exit.
+
+    Attributes:
+      first: seconds after the first crash; each further one doubles it.
+      most: longest wait.
+      steady: a program that ran this long had started well: counting begins anew.
+      window: wait between attempts within Flower's window.
+    """
+
+    first: float = 1.0
+    most: float = 60.0
+    steady: float = 120.0
+    window: float = 10.0
+    _crashes: int = field(default=0, init=False)
+    _refused: float = field(default=0.0, init=False)
+
+    def after(self, *, exit_code: int, ran: float) -> Pause:
+        """Returns the pause after a program ended.
+
+        Args:
+          exit_code: as of its process; negative for a signal.
+          ran: seconds that it ran.
+        """
+        if ran >= self.steady:
+            self._crashes, self._refused = 0, 0.0
+        if exit_code == ACTIVATION_REFUSED and self._refused < 1.5 * WINDOW_SECONDS:
+            self._refused += ran + self.window
+            return Pause(
+                seconds=self.window,
+                reason="the server still holds the place of the SuperNode that ended, for up to 60 s",
+            )
+        self._crashes += 1
+        seconds = min(self.most, self.first * 2 ** (self._crashes - 1))
+        if exit_code == ACTIVATION_REFUSED:
+            return Pause(seconds=seconds, reason=_REFUSED)
+        return Pause(seconds=seconds, reason=f"it ended with code {exit_code}")
+
+
+_REFUSED = (
+    "the server cannot be reached or does not let the SuperNode in: is the node key registered, or revoked;"
+    " does the certificate chain to link.ca, is it in date, is the clock right? `fedlearn site check` says"
+)
+
+
+class Process(Protocol):
+    """What the loop needs of a running program."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Returns the exit code."""
+        ...
+
+    def send_signal(self, sig: int) -> None:
+        """Sends a signal."""
+        ...
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        ...
+
+    def poll(self) -> int | None:
+        """Returns the exit code if it has ended."""
+        ...
+
+
+class Supervisor:
+    """Keeps one program running until told to stop.
+
+    Args:
+      name: of the program, for the log.
+      start: starts it.
+      backoff: decides on pauses.
+      changed: told of each change: "running", or "waiting" with the reason.
+      clock: seconds since anything.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], Process],
+        *,
+        backoff: Backoff | None = None,
+        changed: Callable[[str, str], None] = lambda state, reason: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.restarts = 0
+        self._name = name
+        self._start = start
+        self._backoff = backoff or Backoff()
+        self._changed = changed
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._process: Process | None = None
+
+    def run(self) -> None:
+        """Starts the program, and again each time that it ends; returns after :meth:`stop`."""
+        while not self._stopping.is_set():
+            started = self._clock()
+            self._process = self._start()
+            self._changed("running", "")
+            code = self._process.wait()
+            if self._stopping.is_set():
+                break
+            pause = self._backoff.after(exit_code=code, ran=self._clock() - started)
+            self.restarts += 1
+            told(f"{self._name} ended", code=code, wait=pause.seconds, reason=pause.reason)
+            self._changed("waiting", pause.reason)
+            self._stopping.wait(pause.seconds)
+
+    def stop(self, *, grace: float = GRACE_SECONDS) -> None:
+        """Ends the program: SIGTERM, and SIGKILL if it has not ended after ``grace`` seconds."""
+        self._stopping.set()
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def start_under_leash(
+    command: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts a program that ends, with all it started, when this process does.
+
+    Args:
+      command: the program.
+      environment: its environment.
+      output: where it writes; by default where this process does.
+    """
+    leashed = [sys.executable, "-m", "fedlearn.federation.leash", "--lifeline", "--grace", "10", *command]
+    return subprocess.Popen(  # noqa: S603  # our own module, by full path
+        leashed,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        start_new_session=True,
+    )
