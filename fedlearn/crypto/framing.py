@@ -7,6 +7,7 @@ signed for one purpose cannot be shown for another.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TypeAlias
 
 Part: TypeAlias = bytes | str | int
@@ -24,8 +25,9 @@ def frame(label: str, *parts: Part) -> bytes:
     Raises:
       OverflowError: an integer is negative or does not fit eight bytes.
     """
-    pieces = [_encoded(part) for part in (label, *parts)]
-    return b"".join(len(piece).to_bytes(8, "big") + piece for piece in pieces)
+    return _framed_text(label) + b"".join(
+        [_framed_text(part) if isinstance(part, str) else _framed(part) for part in parts]
+    )
 
 
 def digest(label: str, *parts: Part) -> bytes:
@@ -33,7 +35,12 @@ def digest(label: str, *parts: Part) -> bytes:
     return hashlib.sha256(frame(label, *parts)).digest()
 
 
-def _encoded(part: Part) -> bytes:
-    if isinstance(part, int):
-        return part.to_bytes(8, "big")
-    return part.encode() if isinstance(part, str) else bytes(part)
+def _framed(part: bytes | int) -> bytes:
+    raw = part.to_bytes(8, "big") if isinstance(part, int) else bytes(part)
+    return len(raw).to_bytes(8, "big") + raw
+
+
+@lru_cache(maxsize=8192)
+def _framed_text(part: str) -> bytes:
+    # Labels and client ids: the same few, thousands of times in a session.
+    return _framed(part.encode())

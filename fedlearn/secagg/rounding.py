@@ -125,5 +125,6 @@ class StochasticRounding:
 
     def _memory(self, path: _Path, size: int) -> _Scratch:
         if self._last.path is not path or self._last.size != size:
+            del self._last  # first, so that only one is there at a time
             self._last = _Scratch(path, size)
         return self._last

@@ -36,7 +36,7 @@ class Federation:
 
     Attributes:
       count: clients of the cohort.
-      inputs: each client's vector before masking.
+      inputs: each client's vector before masking; drawn by ``seed`` unless given.
       sent: what each client sent, by step: (body, vector or None).
     """
 
@@ -63,12 +63,7 @@ class Federation:
             self.roster = Roster(version=1, members={name: key_of(name).public for name in names})
         if self.agreed is None:
             self.agreed = parameters(self.count, colluders=self.colluders, dropout=self.dropout)
-        rng = np.random.default_rng(self.seed)
-        dtype = ring_dtype(self.modulus_bits)
-        self.inputs = {
-            name: rng.integers(0, 2**self.modulus_bits, self.dimension, dtype=dtype.newbyteorder("="))
-            for name in names
-        }
+        self.inputs = self.inputs or self._drawn(names)
         self.server = ServerSession(
             clients=names,
             roster=self.roster,
@@ -81,6 +76,10 @@ class Federation:
             configuration_digest=AGREED,
         )
         self.clients = {name: self.client(name) for name in names}
+
+    def _drawn(self, names: Sequence[str]) -> dict[str, RingVector]:
+        rng, dtype = np.random.default_rng(self.seed), ring_dtype(self.modulus_bits).newbyteorder("=")
+        return {name: rng.integers(0, 2**self.modulus_bits, self.dimension, dtype=dtype) for name in names}
 
     def client(self, name: str) -> ClientSession:
         """A new session of one client."""
