@@ -63,7 +63,7 @@ class Member:
           ProtocolError: the request breaks the protocol; the subclass says how.
         """
         if step_of(payload) is Step.ADVERTISE:
-            self._open(round)
+            return self._open(round, payload)
         return self._session_of(round).receive(payload)
 
     def accept(self, round: int, payload: bytes, params: Vector) -> bytes | None:
@@ -96,13 +96,20 @@ class Member:
             )
         return self._sessions[round]
 
-    def _open(self, round: int) -> None:
+    def _open(self, round: int, payload: bytes) -> bytes:
+        """Opens the round's session, anew if there is one; a request that is refused leaves all as it was."""
         newest = max(self._sessions, default=round)
         if round < newest - 1:
             raise OutOfOrder(f"request of round {round}; round {newest} has begun")
+        session = self._fresh(round)
+        advert = session.receive(payload)
         for other in [number for number in self._sessions if number != round - 1]:
             self._sessions.pop(other).expire()
-        self._sessions[round] = ClientSession(
+        self._sessions[round] = session
+        return advert
+
+    def _fresh(self, round: int) -> ClientSession:
+        return ClientSession(
             client=self._client,
             key=self._membership.key,
             roster=self._secure.roster,

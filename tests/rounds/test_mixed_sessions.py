@@ -183,6 +183,13 @@ def test_a_session_opened_anew_has_fresh_keys_and_forgets_the_old_ones() -> None
     assert attack.refused(1, attack.honest(1, Step.SHARE)) == "InconsistentMembers"
 
 
+def test_a_refused_request_to_open_a_session_leaves_the_others_as_they_were() -> None:
+    attack = Attack(1, Step.AGREE)
+    forged = secagg.encode(secagg.AdvertiseRequest(bytes(32), RUN, 3))
+    assert attack.refused(3, forged) == "RosterMismatch"
+    assert isinstance(attack.ask(1, attack.honest(1, Step.AGREE)), SecureReply)
+
+
 def test_a_round_opened_anew_after_its_input_gives_neither_its_signature_nor_a_second_input() -> None:
     attack = Attack(1, Step.AGREE)
     attack.ask(1, attack.honest(1, Step.ADVERTISE))
