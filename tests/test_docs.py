@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
 import importlib.util
 import os
 import re
@@ -20,6 +22,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", *(ROOT / "simulations").glob("*.md")])
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TEST = re.compile(r"\b(tests/[\w/]+\.py)::(\w+(?:::\w+)?)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TARGET = re.compile(r"\bmake ([a-z]+(?:-[a-z]+)*)\b")
 
@@ -105,6 +108,36 @@ def test_example_of_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.Monk
     script.write_text(example, encoding="utf-8")
     runpy.run_path(str(script))
     assert (tmp_path / "runs" / "from-python" / "result.json").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    named = TEST.findall(page.read_text(encoding="utf-8"))
+    assert [f"{path}::{test}" for path, test in named if test not in named_in(ROOT / path)] == []
+
+
+def test_every_line_of_the_threat_model_names_its_test() -> None:
+    page = (DOCS / "threat-model.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## Line by line, with the test that shows it")
+    rows = [row for row in section.splitlines() if row.startswith("| ") and "shown by" not in row]
+    assert len(rows) > 50
+    assert [row for row in rows if not TEST.search(row)] == []
+
+
+def named_in(path: Path) -> set[str]:
+    """Returns the tests of a file as pytest names them; none if there is no such file."""
+    if not path.exists():
+        return set()
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    classes = [node for node in body if isinstance(node, ast.ClassDef)]
+    inside = {f"{c.name}::{f.name}" for c in classes for f in c.body if isinstance(f, ast.FunctionDef)}
+    return inside | {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+def test_examples_of_secure_aggregation_hold() -> None:
+    outcome = doctest.testfile(str(DOCS / "secure-aggregation.md"), module_relative=False, encoding="utf-8")
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
 def test_every_decision_is_listed() -> None:
