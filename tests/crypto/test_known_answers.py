@@ -36,6 +36,29 @@ RFC_8032 = [
         "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac"
         "18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
     ),
+    (
+        "833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
+        "ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf3",
+        # The SHA-512 of "abc".
+        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+        "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+        "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b589"
+        "09351fc9ac90b3ecfdfbc7c66431e0303dca179c138ac17ad9bef1177331a704",
+    ),
+]
+
+# RFC 7748, section 5.2: (scalar, u-coordinate, product).
+RFC_7748 = [
+    (
+        "a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4",
+        "e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c",
+        "c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552",
+    ),
+    (
+        "4b66e9d4d1b4673c5ad22691957d6af5c11b6421e0ea01d42ca4169e7918ba0d",
+        "e5210f12786811d3f4b7959d0538ae2c31dbe7106fc03c3efc4cd549c715a493",
+        "95cbde9476e8907d7aade45cb4b873f88b595a68799fa152e6f8f7647aac7957",
+    ),
 ]
 
 # RFC 7748, section 6.1.
@@ -74,14 +97,29 @@ def test_x25519_agrees_as_rfc_7748_says() -> None:
     assert bob.derive(ALICE_PUBLIC, info=b"") == derive_key(SHARED, info=b"")
 
 
-def test_x25519_iterated_a_thousand_times_gives_the_value_of_rfc_7748() -> None:
+@pytest.mark.parametrize(("scalar", "point", "product"), RFC_7748)
+def test_x25519_multiplies_as_rfc_7748_says(scalar: str, point: str, product: str) -> None:
+    assert multiplied(bytes.fromhex(scalar), bytes.fromhex(point)).hex() == product
+    derived = AgreementKey(bytes.fromhex(scalar)).derive(bytes.fromhex(point), info=b"x")
+    assert derived == derive_key(bytes.fromhex(product), info=b"x")
+
+
+def multiplied(scalar: bytes, point: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(point))
+
+
+@pytest.mark.parametrize(
+    ("times", "result"),
+    [
+        (1, "422c8e7a6227d7bca1350b3e2bb7279f7897b87bb6854b783c60e80311ae3079"),
+        (1000, "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"),
+    ],
+)
+def test_x25519_iterated_gives_the_values_of_rfc_7748(times: int, result: str) -> None:
     scalar = point = bytes([9]) + bytes(31)
-    for _ in range(1000):
-        product = X25519PrivateKey.from_private_bytes(scalar).exchange(
-            X25519PublicKey.from_public_bytes(point)
-        )
-        scalar, point = product, scalar
-    assert scalar.hex() == "684cf59ba83309552800ef566f2f4d3c1c3887c49360e3875f2eb94d99532c51"
+    for _ in range(times):
+        scalar, point = multiplied(scalar, point), scalar
+    assert scalar.hex() == result
 
 
 @pytest.mark.parametrize("point", LOW_ORDER)
@@ -110,6 +148,15 @@ RFC_5869 = [
         "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
     ),
     (
+        bytes(range(0x50)).hex(),
+        bytes(range(0x60, 0xB0)).hex(),
+        bytes(range(0xB0, 0x100)).hex(),
+        82,
+        "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c"
+        "59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71"
+        "cc30c58179ec3e87c14c01d5c1f3434f1d87",
+    ),
+    (
         "0b" * 22,
         "",
         "",
@@ -126,7 +173,7 @@ def test_hkdf_derives_as_rfc_5869_says(key: str, salt: str, info: str, length: i
 
 
 def test_derive_key_is_hkdf_without_salt_cut_to_32_bytes() -> None:
-    assert derive_key(bytes.fromhex("0b" * 22), info=b"").hex() == RFC_5869[1][4][:64]
+    assert derive_key(bytes.fromhex("0b" * 22), info=b"").hex() == RFC_5869[-1][4][:64]
 
 
 def test_the_keystream_is_aes_128_ctr_of_sp_800_38a() -> None:
@@ -142,3 +189,11 @@ def test_the_keystream_is_aes_128_ctr_of_sp_800_38a() -> None:
     )
     stream = Keystream(seed).take(64, np.uint8).tobytes()
     assert bytes(a ^ b for a, b in zip(plain, cipher, strict=True)) == stream
+
+
+def test_the_counter_runs_over_its_end_as_sp_800_38a_says() -> None:
+    # The standard incrementing function on all 128 bits: after the last counter comes 0.
+    key = bytes(range(16))
+    last, first = (Keystream(key + counter).take(16, np.uint8) for counter in (b"\xff" * 16, bytes(16)))
+    over = Keystream(key + b"\xff" * 16).take(32, np.uint8)
+    np.testing.assert_array_equal(over, np.concatenate([last, first]))

@@ -1,12 +1,14 @@
 """A server that cheats: each attack is refused by a named error, and what it has seen opens no input.
 
-``Federation`` plays the honest server; each test steps in where a cheating one would.
+``Federation`` plays the honest server; each test steps in where a cheating one would. After every test it
+is computed, from all that any client gave away and with each client in turn as the server's colluder, that
+of the inputs at most one sum over enough of them is known: see ``server_view``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
@@ -30,7 +32,7 @@ from fedlearn.errors import (
     UnknownClient,
     WithheldShares,
 )
-from fedlearn.secagg.cohort import Round
+from fedlearn.secagg.cohort import Cohort, Round
 from fedlearn.secagg.latches import MemoryLatches
 from fedlearn.secagg.messages import (
     Advert,
@@ -49,9 +51,18 @@ from fedlearn.secagg.parameters import parameters, quorum_of
 from fedlearn.secagg.roster import Roster, open_roster
 from fedlearn.secagg.server import ServerSession
 from tests.secagg.secagg_session import AGREED, MODEL, Federation, key_of, names_of
+from tests.secagg.server_view import Eavesdropper, assert_opens_no_input
 
 NAMES = names_of(6)
 VICTIM = NAMES[0]
+
+
+@pytest.fixture(autouse=True)
+def _no_input_is_opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    heard = Eavesdropper(monkeypatch)
+    yield
+    for colluder in NAMES[1:]:
+        assert_opens_no_input(heard, [colluder])
 
 
 def opened(step: str, count: int = 6) -> tuple[Federation, bytes]:
@@ -194,6 +205,26 @@ def test_a_share_key_of_low_order_is_refused(point: bytes) -> None:
     federation, request = adverts_with(weaken)
     with pytest.raises(KeyMisuse, match="low order"):
         federation.clients[VICTIM].receive(request)
+
+
+def test_a_mask_key_of_low_order_is_refused_before_a_vector_leaves() -> None:
+    """The honest server refuses such an advert; a cheating one forwards what its colluder signed."""
+    federation = Federation(6)
+    federation.exchange()
+    federation.server.advance()
+    request = expect(decode_request(federation.server.requests()[VICTIM]), ShareRequest)
+    weak = {a.client: a for a in request.adverts}
+    weak[NAMES[5]] = resigned(weak[NAMES[5]], mask_public=bytes(32))
+    cohort = Cohort.of(tuple(weak.values()), where=federation.server._where, agreed=federation.server._agreed)
+    federation.server._cohort = cohort
+    federation.clients[NAMES[5]]._advert = weak[NAMES[5]]
+    federation.exchange()
+    federation.server.advance()
+    vector = federation.inputs[VICTIM].copy()
+    accept(federation, federation.server.requests()[VICTIM])
+    with pytest.raises(KeyMisuse, match="low order"):
+        federation.clients[VICTIM].mask(vector)
+    np.testing.assert_array_equal(vector, federation.inputs[VICTIM])
 
 
 def test_a_duplicated_advert_is_refused() -> None:
@@ -481,6 +512,36 @@ def test_different_survivors_to_two_halves_open_nothing() -> None:
         own = [s for s in signatures if (s.client in with_victim) == (name in with_victim)]
         with pytest.raises(TooFewClients, match="quorum=4"):
             federation.clients[name].receive(encode(UnmaskRequest(tuple(own))))
+
+
+@pytest.mark.slow
+def test_isolating_one_client_in_a_sparse_graph_opens_nothing() -> None:
+    """Its neighbours hear that it dropped out, all others and itself that all is well (Bell et al. 2020)."""
+    federation = Federation(70, colluders=2, dropout=0.1)
+    federation.until("agree")
+    everyone = names_of(70)
+    cohort = federation.server._session()
+    near = set(cohort.neighbours[VICTIM])
+    signed = {}
+    for name in everyone:
+        told = [other for other in everyone if other != VICTIM or name not in near]
+        headers = {n: decode_reply(body) for n, (body, _) in federation.sent["inputs"].items()}
+        asked = AgreeRequest(tuple(told), tuple(headers[n] for n in cohort.neighbours_in(name, told)))  # type: ignore[misc]
+        reply = decode_reply(federation.clients[name].receive(encode(asked)))
+        signed[name] = expect(reply, Agreement)
+    quorum = cohort.parameters.quorum
+    for group in (near, set(everyone) - near):
+        request = encode(UnmaskRequest(tuple(signed[name] for name in sorted(group))))
+        if len(group) >= quorum:
+            # Signatures of one half are a quorum for its own view only.
+            for name in sorted(near):
+                with pytest.raises(TamperedMessage):
+                    federation.clients[name].receive(request)
+            for name in sorted(group):
+                federation.clients[name].receive(request)
+        else:
+            with pytest.raises(TooFewClients, match=f"quorum={quorum}"):
+                federation.clients[min(group)].receive(request)
 
 
 @pytest.mark.parametrize("count", [4, 5, 6, 7, 10, 20])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from fedlearn._types import RingVector
 from fedlearn.crypto import entropy
 from fedlearn.crypto.shamir import element_to_bytes, split
-from fedlearn.secagg import transcript
+from fedlearn.secagg import graph, roster, transcript
+from fedlearn.secagg.messages import Advert, Configuration, SealedShares
+from fedlearn.secagg.roster import Roster
 from tests.secagg import naive_secagg
 from tests.secagg.secagg_session import AGREED, MODEL, DeterministicEntropy, Federation, key_of, names_of
 
@@ -118,22 +121,72 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
 
 
+ZERO = bytes(32)
+NAMED = Advert("a", ZERO, ZERO, ZERO, bytes(64))
+SEALED = SealedShares(bytes(94), ZERO, ZERO)
+CONFIGURED = Configuration(5, 1, 4, 4, 3, 4, 32, 7, ZERO)
+
+
 def labels() -> dict[str, str]:
-    """Each label, as it stands at the beginning of what is framed under it."""
-    view = transcript.View(
-        session=bytes(32), members_digest=bytes(32), model_digest=bytes(32), configuration_digest=bytes(32)
-    )
-    framed = {
-        "agreement": view.agreement_bytes(client="a", survivors_digest=bytes(32)),
-        "input": view.input_bytes(client="a", vector_digest=bytes(32)),
-        "revelation": view.revelation_bytes(client="a", survivors_digest=bytes(32), shares=[]),
-        "self-mask": transcript.self_mask_info(bytes(32), client="a"),
-        "complaint": transcript.complaint_bytes(bytes(32), holder="a", dealer="b"),
-        "dealing": transcript.dealing_bytes(
-            bytes(32), dealer="a", seed_hash=bytes(32), own_share_hash=bytes(32), root=bytes(32)
-        ),
+    """Everything that is signed, hashed or derived from, for values of zeros, under each label."""
+    view = transcript.View(session=ZERO, members_digest=ZERO, model_digest=ZERO, configuration_digest=ZERO)
+    values = {
+        "advert": transcript.advert_bytes(roster_digest=ZERO, run="r", round=1, advert=NAMED),
+        "session": transcript.session_id(roster_digest=ZERO, run="r", round=1, adverts=[NAMED]),
+        "shares": transcript.seal_context(ZERO, sender=NAMED, receiver=NAMED),
+        "share": transcript.share_hash(ZERO, dealer="a", holder="b", kind="seed", share=bytes(33)),
+        "seed": transcript.seed_hash(ZERO, dealer="a", seed=ZERO),
+        "leaf": transcript.sealed_leaf("b", SEALED),
+        "dealing": transcript.dealing_bytes(ZERO, dealer="a", seed_hash=ZERO, own_share_hash=ZERO, root=ZERO),
+        "complaint": transcript.complaint_bytes(ZERO, holder="a", dealer="b"),
+        "configuration": transcript.hash_configuration(CONFIGURED),
+        "members": transcript.members_digest(ZERO, name="U1", members=["a", "b"]),
+        "pairwise-mask": view.pairwise_info(NAMED, NAMED),
+        "self-mask": transcript.self_mask_info(ZERO, client="a"),
+        "input": view.input_bytes(client="a", vector_digest=ZERO),
+        "agreement": view.agreement_bytes(client="a", survivors_digest=ZERO),
+        "revelation": view.revelation_bytes(client="a", survivors_digest=ZERO, shares=[]),
+        "graph": graph._seat(ZERO, "a"),
+        "roster": Roster(version=1, members={"a": ZERO}).digest,
     }
-    return {name: value.hex() for name, value in framed.items()}
+    return {name: value.hex() for name, value in values.items()}
+
+
+def test_every_label_of_the_source_is_frozen() -> None:
+    """A label that is added, or changed, is seen here; labels are distinct and name the protocol."""
+    sources = [Path(module.__file__ or "").read_text() for module in (transcript, graph, roster)]
+    used = {name for text in sources for name in re.findall(r'_label\("([^"]+)"\)', text)}
+    used |= {name for text in sources for name in re.findall(r'"fedlearn-secagg/1\|([^"]+)"', text)}
+    assert used == set(labels())
+    framed = [value for value in labels().values() if len(value) > 64]
+    assert all(b"fedlearn-secagg/1|" in bytes.fromhex(value) for value in framed)
+
+
+@pytest.mark.parametrize("name", sorted(labels()))
+def test_each_label_binds_what_the_naive_implementation_binds(name: str) -> None:
+    """The same bytes from the description of the framing alone."""
+    view = [ZERO] * 4
+    parts: dict[str, list[Any]] = {
+        "advert": [ZERO, "r", 1, "a", ZERO, ZERO, ZERO],
+        "session": [ZERO, "r", 1, 1, "a", ZERO, ZERO, ZERO, bytes(64)],
+        "shares": [ZERO, "a", "a", ZERO, ZERO],
+        "share": [ZERO, "a", "b", "seed", bytes(33)],
+        "seed": [ZERO, "a", ZERO],
+        "leaf": ["b", bytes(94), ZERO, ZERO],
+        "dealing": [ZERO, "a", ZERO, ZERO, ZERO],
+        "complaint": [ZERO, "a", "b"],
+        "configuration": [5, 1, 4, 4, 3, 4, 32, 7, ZERO],
+        "members": [ZERO, "U1", 2, "a", "b"],
+        "pairwise-mask": [*view, "a", "a", ZERO, ZERO],
+        "self-mask": [ZERO, "a"],
+        "input": [*view, "a", ZERO],
+        "agreement": [*view, ZERO, "a"],
+        "revelation": [*view, ZERO, "a", 0],
+        "graph": [ZERO, "a"],
+        "roster": [1, 1, "a", ZERO],
+    }
+    expected = naive_secagg.framed(name, *parts[name])
+    assert labels()[name] in (expected.hex(), naive_secagg.sha(expected).hex())
 
 
 def test_the_transcript_is_the_frozen_one(monkeypatch: pytest.MonkeyPatch) -> None:
