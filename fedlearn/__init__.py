@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedlearn.experiment import Experiment
     from fedlearn.privacy.guarantee import PrivacyGuarantee
     from fedlearn.runs.result import Result
-    from fedlearn.simulation import simulate
+    from fedlearn.simulation.simulate import simulate
 
 __version__ = "0.1.0"
 

@@ -47,6 +47,26 @@ class PartitionConfig(Section):
     arguments: Arguments = Field(default_factory=dict, description="the partitioner's own arguments")
 
 
+class ScarcityConfig(Section):
+    """Data made scarce on purpose, in a simulation."""
+
+    records_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        description="training records that each client keeps, drawn by the seed; none: all",
+    )
+    labelled_fraction: Fraction = Field(
+        default=1.0,
+        description="share of each client's training records that have a label; others are left out",
+    )
+    missing_features: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of features that each client lacks, its own set; tables only",
+    )
+
+
 class DataConfig(Section):
     """Which records, and who holds them."""
 
@@ -60,6 +80,9 @@ class DataConfig(Section):
     )
     test_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="share of records held out for testing, stratified"
+    )
+    scarcity: ScarcityConfig = Field(
+        default_factory=ScarcityConfig, description="fewer records, labels or features; simulation only"
     )
     standardise: Literal["public", "local", "none"] = Field(
         default="public",

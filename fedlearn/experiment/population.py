@@ -18,6 +18,7 @@ from fedlearn.data import DATASETS
 from fedlearn.data.checks import Finding, check_finite, check_records, check_targets
 from fedlearn.data.partition import partition
 from fedlearn.data.records import DataSet, Records
+from fedlearn.data.scarcity import few_labels, few_records, missing_features
 from fedlearn.data.standardise import constants
 from fedlearn.errors import ConfigError, DataError
 from fedlearn.registry import check_arguments
@@ -172,8 +173,9 @@ def _check_tensors(records: RecordSet, name: str) -> None:
 def _client(
     name: str, records: Records, data_set: DataSet, config: DataConfig, rng: np.random.Generator
 ) -> ClientData:
+    records = _without_features(records, data_set, config, rng)
     is_test = records.is_test if records.is_test is not None else _held_out(records, config, rng)
-    train, test = records.take(~is_test), records.take(is_test)
+    train, test = _thinned(records.take(~is_test), name, config, rng), records.take(is_test)
     if len(train) == 0:
         raise DataError(f"client {name!r} has no training records; use fewer clients or a milder partition")
     scale = constants(config.standardise, inputs=train.inputs, public=data_set.scale)
@@ -190,6 +192,26 @@ def _client(
         size=len(train),
         declared_size=_declared(config, name, len(train)),
     )
+
+
+def _without_features(
+    records: Records, data_set: DataSet, config: DataConfig, rng: np.random.Generator
+) -> Records:
+    fraction = config.scarcity.missing_features
+    if fraction == 0:
+        return records
+    fill = 0.0 if data_set.scale is None else data_set.scale.center
+    return missing_features(records, fraction=fraction, rng=rng, fill=fill)
+
+
+def _thinned(train: Records, name: str, config: DataConfig, rng: np.random.Generator) -> Records:
+    """Returns the training records that scarcity leaves; held-out records stay as they are."""
+    scarcity = config.scarcity
+    if scarcity.records_per_client is not None:
+        train = few_records(train, keep=scarcity.records_per_client, client=name, rng=rng)
+    if scarcity.labelled_fraction < 1 and len(train):
+        train = few_labels(train, fraction=scarcity.labelled_fraction, rng=rng)
+    return train
 
 
 def _held_out(records: Records, config: DataConfig, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 QUESTIONS = {
     "quickstart": "Does federation pay when each of five unequal hospitals protects its patients (ε 3)?",
     "digits": "What does label skew cost ten clients that share only a sum?",
+    "scarcity": "Twenty clients with ten records each: what does federation give back?",
     "hospitals": "Do four real heart-disease hospitals gain from each other at ε 3 per patient?",
 }
 
@@ -62,7 +63,7 @@ def cell(column: list[Metrics | None]) -> str:
 
 def protection(result: Result) -> str:
     """Returns what protected the run."""
-    words = ["sums only"] if result.secure_aggregation.mode == "masked" else []
+    words = ["sums only"] if result.secure_aggregation.mode != "off" else []
     overall = next((entry for entry in result.privacy if entry.client == "overall"), None)
     if overall is not None:
         words.append(f"ε {overall.epsilon:.2f}, δ {overall.delta:g} per {overall.unit}")

@@ -97,6 +97,7 @@ def test_finished_cells_are_not_run_again(
     assert finals == [outcome.result.final for outcome in first if outcome.result]
 
 
+@pytest.mark.engine
 def test_processes_give_what_one_process_gives(file: Path, tmp_path: Path) -> None:
     wanted = cells(file, rates("0.1", "0.2"), seeds=1)
     alone = sweep(wanted, out=tmp_path / "alone")
