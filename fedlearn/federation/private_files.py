@@ -25,15 +25,18 @@ def read_private(path: Path) -> bytes:
         raise UnsafeFile(
             f"{path} cannot be read: {error.strerror}; a private file may not be a link"
         ) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), 0}:
             raise UnsafeFile(f"{path} must be a regular file of this user; it is of user {status.st_uid}")
         if status.st_mode & _OTHERS:
             raise UnsafeFile(
                 f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others can use it; chmod 600 {path}"
             )
-        return file.read(MAX_BYTES)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def read_signing_key(path: Path) -> SigningKey:

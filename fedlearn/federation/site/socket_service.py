@@ -110,10 +110,10 @@ def listen(path: Path, *, group: int | None = None) -> socket.socket:
     path.parent.mkdir(parents=True, exist_ok=True)
     if len(os.fsencode(path)) > 100:
         raise ConfigError(f"socket {path} has a path of more than 100 bytes; choose a shorter one")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if path.exists():
         _refuse_second_agent(path)
         path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     former = os.umask(0o177)
     try:
         listener.bind(str(path))

@@ -1,0 +1,150 @@
+"""A site's own records, its preflight, its status and its log; and what the relay imports."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fedlearn.cli.main import main
+from fedlearn.errors import ConfigError, DataError, PreflightFailure
+from fedlearn.federation.site import fast_supernode, journal, link, standing
+from fedlearn.federation.site.config import SiteConfig
+from fedlearn.federation.site.data import SiteData, population_of
+from fedlearn.federation.site.preflight import check_site
+from tests.federation.sites import experiment, kits_in
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SiteConfig:
+    return SiteConfig.load(kits_in(tmp_path / "kits").site("client-1") / "site.toml")
+
+
+def changed(config: SiteConfig, **data: object) -> SiteConfig:
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
+
+
+def test_all_records_are_the_sites_own_unless_it_says_otherwise(config: SiteConfig) -> None:
+    own = SiteData(changed(config, share="own", declared_size=400)).held(experiment())
+    dealt = SiteData(config).held(experiment())
+    assert own.declared_size == 400
+    assert own.size > 3 * dealt.size
+    assert own.test is not None
+    assert own.size + len(own.test) == 569  # type: ignore[arg-type]
+
+
+def test_a_site_must_declare_its_size(config: SiteConfig) -> None:
+    with pytest.raises(ConfigError, match="declared_size is missing"):
+        SiteData(changed(config, share="own")).held(experiment())
+
+
+def test_a_site_that_is_dealt_nothing_says_so(config: SiteConfig) -> None:
+    stranger = config.model_copy(update={"site": "stranger"})
+    with pytest.raises(DataError, match="site 'stranger' gets none"):
+        SiteData(stranger).held(experiment())
+
+
+def test_others_records_are_elsewhere(config: SiteConfig) -> None:
+    data = SiteData(config)
+    mine = data.held(experiment())
+    population = population_of({"client-0": 70, "client-1": 80}, data.schema, held={"client-1": mine})
+    assert population.clients["client-1"] is mine
+    assert (population.clients["client-0"].size, population.clients["client-0"].declared_size) == (0, 70)
+    assert population.shape == (30,)
+
+
+def test_preflight_says_what_to_mend(config: SiteConfig) -> None:
+    findings = {finding.what: finding for finding in check_site(config)}
+    assert findings["keys"].ok
+    assert "version 1" in findings["roster"].detail
+    assert "30" in findings["data"].detail
+    assert "ε ≤ 4" in findings["policy"].detail
+    assert not findings["server"].ok
+    assert "cannot be reached" in findings["server"].detail
+    config.path(config.key).chmod(0o644)
+    mended = {finding.what: finding for finding in check_site(config)}
+    assert not mended["keys"].ok
+    assert "chmod 600" in mended["keys"].detail
+
+
+def test_the_check_ends_with_its_own_code(config: SiteConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(config.folder / "site.toml")
+    assert main(["site", "check", "--config", file]) == PreflightFailure.exit_code
+    assert "MEND server" in capsys.readouterr().out
+    assert main(["site", "check", "--config", file, "--json"]) == PreflightFailure.exit_code
+    assert isinstance(json.loads(capsys.readouterr().out), list)
+
+
+def test_status_tells_who_lives_and_why_it_waits(
+    config: SiteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, state = str(config.folder / "site.toml"), config.path(config.state)
+    assert main(["site", "status", "--config", file]) == 1
+    assert capsys.readouterr().out.count("not running") == 2
+    standing.write(state, standing.AGENT, {"ready": True, "run": "small-1", "round": 2})
+    standing.write(state, standing.LINK, {"ready": False, "state": "waiting", "reason": "60 s"})
+    assert main(["site", "status", "--config", file]) == 1
+    said = capsys.readouterr().out
+    assert "run small-1, round 3" in said
+    assert "waiting · 60 s" in said
+    standing.write(state, standing.LINK, {"ready": True, "state": "running", "reason": ""})
+    assert main(["site", "status", "--config", file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agent"]["pid"] == os.getpid()
+
+
+def test_metrics_are_served_on_the_loopback_interface() -> None:
+    server = standing.serve_metrics(0, lambda: {"requests": 3.0})
+    try:
+        host, port = server.server_address[:2]
+        assert host == "127.0.0.1"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.read() == b"fedlearn_site_requests 3\n"
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/other")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_log_line_is_one_object_of_known_fields() -> None:
+    record = logging.LogRecord("fedlearn.site", logging.INFO, "", 0, "refused", None, None)
+    record.told = {"rule": "max_epsilon", "asked": "8", "allowed": "3"}
+    line = json.loads(journal.JsonLines().format(record))
+    assert (line["event"], line["rule"], line["asked"]) == ("refused", "max_epsilon", "8")
+    with pytest.raises(ValueError, match="diagnosis"):
+        journal.told("odd", diagnosis="malignant")
+
+
+def test_the_supernode_is_told_the_socket_and_nothing_of_the_data(config: SiteConfig) -> None:
+    command = link.command(config)
+    assert f'fedlearn-socket="{config.path(config.socket)}"' in command
+    assert "--insecure" not in command
+    assert not any("breast" in word or "site.key" in word for word in command)
+    environment = link.environment(config, home=config.folder)
+    assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
+
+
+def test_fast_polling_shortens_the_known_sleeps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    hurried = fast_supernode.hurried()
+    for seconds in (3, 0.5, 7):
+        hurried.sleep(seconds)
+    assert slept == [0.2, 0.05, 7]
+    assert hurried.monotonic() > 0
+
+
+def test_the_relay_knows_neither_torch_nor_data() -> None:
+    code = "import sys, fedlearn.federation.client_app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "fedlearn.federation.relay" in loaded
+    assert not {"torch", "opacus", "sklearn", "pydantic", "scipy", "dp_accounting"} & loaded
+    rooms = {"data", "training", "models", "experiment", "privacy", "secagg", "crypto", "config"}
+    assert not {f"fedlearn.{room}" for room in rooms} & loaded
