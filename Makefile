@@ -23,6 +23,7 @@ export PYTHONUNBUFFERED := 1
 
 UNIT := not engine and not slow
 ONE_RAY_TEST := test_both_engines_give_the_same_model and masked
+ONE_DEPLOYMENT_TEST := test_up_trains_over_tls
 FLOWER_RUN := $(CURDIR)/runs/quickstart-flower
 
 .DEFAULT_GOAL := help
@@ -39,8 +40,9 @@ demo: $(VENV)/.installed  ## Set up and train across five hospitals: half a minu
 install: $(VENV)/.installed  ## Set up .venv with fedlearn and the tested versions
 
 .PHONY: test
-test: check  ## Set up and run all checks, the unit tests and one test on Ray
+test: check  ## Set up and run all checks, the unit tests, one test on Ray and one over TLS
 	@$(BIN)/pytest -q -m engine -k "$(ONE_RAY_TEST)"
+	@$(BIN)/pytest -q -m deployment -k "$(ONE_DEPLOYMENT_TEST)"
 
 .PHONY: check
 check: $(VENV)/.developing  ## Set up and run format, lint, types, layers, unit tests and doctests
@@ -56,7 +58,11 @@ test-slow: $(VENV)/.developing  ## Run the long statistics and trainings
 
 .PHONY: test-engine
 test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or other processes
-	@$(BIN)/pytest -q -m engine
+	@$(BIN)/pytest -q -m "engine and not deployment"
+
+.PHONY: test-deployment
+test-deployment: $(VENV)/.developing  ## Run the fault table on real processes over TLS: half an hour
+	@$(BIN)/pytest -q -m deployment
 
 # The leash ends the SuperLink that `flwr run` leaves behind. The last line is there because
 # `flwr run` ends with 0 also when the run has failed.

@@ -32,14 +32,18 @@ def _link(config: SiteConfig) -> Supervisor:
     state = config.path(config.state)
     home = state / "flwr"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = state / "supernode.log"
+
+    def said() -> str:
+        return log.read_text(encoding="utf-8", errors="replace")[-8192:]
 
     def start() -> Process:
-        with (state / "supernode.log").open("ab") as output:
+        with log.open("wb") as output:  # anew each time: it holds what Flower says, which repeats itself
             return start_under_leash(
                 link.command(config), environment=link.environment(config, home=home), output=output
             )
 
-    return Supervisor("supernode", start, changed=_writer(state, standing.LINK))
+    return Supervisor("supernode", start, changed=_writer(state, standing.LINK), said=said)
 
 
 def _agent(config: SiteConfig, file: Path) -> Supervisor:

@@ -1,10 +1,11 @@
 """When to start a program again: a state machine without processes or clocks, and the loop that drives it.
 
-Flower keeps a SuperNode that vanished for 60 s and refuses to activate it again within them; the
-process then ends with code 49 (305 modulo 256). That is no reason to give up, and none to hurry.
+Flower keeps a SuperNode that vanished for 60 s and refuses to activate it again within them; whatever
+goes wrong, its process ends with 1 and says why in its output. Being refused is no reason to give up,
+and none to hurry.
 
 >>> backoff = Backoff()
->>> [backoff.after(exit_code=ACTIVATION_REFUSED, ran=2.0).seconds for _ in range(3)]
+>>> [backoff.after(exit_code=1, ran=2.0, said="[code: 2004] Failed to activate").seconds for _ in range(3)]
 [10.0, 10.0, 10.0]
 """
 
@@ -21,7 +22,10 @@ from typing import IO, Protocol
 
 from fedlearn.federation.site.journal import told
 
-ACTIVATION_REFUSED = 305 % 256
+ACTIVATION_REFUSED = "[code: 2004]"
+"""What Flower 1.41 writes when the server does not activate a SuperNode, whatever the reason."""
+
+UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"
 WINDOW_SECONDS = 60.0
 GRACE_SECONDS = 20.0
 
@@ -52,32 +56,39 @@ class Backoff:
     _crashes: int = field(default=0, init=False)
     _refused: float = field(default=0.0, init=False)
 
-    def after(self, *, exit_code: int, ran: float) -> Pause:
+    def after(self, *, exit_code: int, ran: float, said: str = "") -> Pause:
         """Returns the pause after a program ended.
 
         Args:
           exit_code: as of its process; negative for a signal.
           ran: seconds that it ran.
+          said: the last of its output.
         """
         if ran >= self.steady:
             self._crashes, self._refused = 0, 0.0
-        if exit_code == ACTIVATION_REFUSED and self._refused < 1.5 * WINDOW_SECONDS:
+        refused = ACTIVATION_REFUSED in said and UNVERIFIED not in said
+        if refused and self._refused < 1.5 * WINDOW_SECONDS:
             self._refused += ran + self.window
-            return Pause(
-                seconds=self.window,
-                reason="the server still holds the place of the SuperNode that ended, for up to 60 s",
-            )
+            return Pause(seconds=self.window, reason=_WINDOW)
         self._crashes += 1
-        seconds = min(self.most, self.first * 2 ** (self._crashes - 1))
-        if exit_code == ACTIVATION_REFUSED:
-            return Pause(seconds=seconds, reason=_REFUSED)
-        return Pause(seconds=seconds, reason=f"it ended with code {exit_code}")
+        known = next((reason for words, reason in _KNOWN.items() if words in said), "")
+        return Pause(
+            seconds=min(self.most, self.first * 2 ** (self._crashes - 1)),
+            reason=known or f"it ended with code {exit_code}",
+        )
 
 
-_REFUSED = (
-    "the server cannot be reached or does not let the SuperNode in: is the node key registered, or revoked;"
-    " does the certificate chain to link.ca, is it in date, is the clock right? `fedlearn site check` says"
+_WINDOW = (
+    "the server does not let it in: it holds the place of a SuperNode that ended for up to 60 s, or does not"
+    " know the node key"
 )
+_KNOWN = {
+    UNVERIFIED: "the server's certificate does not verify: wrong link.ca or name, expired, or the clock is"
+    " off; `fedlearn site check` says which",
+    ACTIVATION_REFUSED: "the server does not know the node key: not signed yet, revoked, or an old node.key",
+    "Connection refused": "the server does not answer: is it up?",
+}
+"""Words in the output of a SuperNode → why it ended."""
 
 
 class Process(Protocol):
@@ -108,6 +119,7 @@ class Supervisor:
       start: starts it.
       backoff: decides on pauses.
       changed: told of each change: "running", or "waiting" with the reason.
+      said: returns the last of its output.
       clock: seconds since anything.
     """
 
@@ -118,6 +130,7 @@ class Supervisor:
         *,
         backoff: Backoff | None = None,
         changed: Callable[[str, str], None] = lambda state, reason: None,
+        said: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.restarts = 0
@@ -125,6 +138,7 @@ class Supervisor:
         self._start = start
         self._backoff = backoff or Backoff()
         self._changed = changed
+        self._said = said
         self._clock = clock
         self._stopping = threading.Event()
         self._process: Process | None = None
@@ -138,7 +152,7 @@ class Supervisor:
             code = self._process.wait()
             if self._stopping.is_set():
                 break
-            pause = self._backoff.after(exit_code=code, ran=self._clock() - started)
+            pause = self._backoff.after(exit_code=code, ran=self._clock() - started, said=self._said())
             self.restarts += 1
             told(f"{self._name} ended", code=code, wait=pause.seconds, reason=pause.reason)
             self._changed("waiting", pause.reason)
