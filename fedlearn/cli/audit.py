@@ -22,6 +22,9 @@ from fedlearn.attacks.canaries import SIGNIFICANCE, ClientAudit, audit_client
 from fedlearn.errors import PrivacyError
 from fedlearn.experiment import Experiment
 from fedlearn.privacy.guarantee import format_epsilon
+from fedlearn.runs.directory import RunDirectory
+from fedlearn.runs.finish import write_statement
+from fedlearn.runs.verification import read_statement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +63,20 @@ def run(arguments: argparse.Namespace) -> int:
         rng=np.random.default_rng(),
     )
     found = as_dict(audit)
+    if is_run:
+        _keep(arguments.path, found)
     print(json.dumps(found, indent=2) if arguments.json else as_text(audit))
     if audit.faults:
         raise PrivacyError(f"client {audit.client!r}: {'; '.join(audit.faults)}: the accounted ε is not true")
     return 0
+
+
+def _keep(run: Path, found: dict[str, Any]) -> None:
+    """Writes what was found into the run's statement."""
+    directory = RunDirectory(run)
+    directory.write("audit.json", json.dumps(found, indent=2) + "\n")
+    statement = read_statement(run).model_copy(update={"audit": found})
+    write_statement(directory, statement)
 
 
 def as_dict(audit: ClientAudit) -> dict[str, Any]:

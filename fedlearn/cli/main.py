@@ -27,6 +27,7 @@ COMMANDS = {
     "submit": "have a server run an experiment, and follow it",
     "runs": "list a server's runs",
     "stop": "end a run after the round that is going on",
+    "verify": "check a run's privacy statement: signatures, chain and every ε, offline",
     "report": "write the HTML report of a finished run anew",
 }
 """Command → what it does; each is a module of this package with ``add_arguments`` and ``run``."""

@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, help="run directory (default: runs/NAME)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run")
+    parser.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="DIR",
+        help="folder of a policy and the clients' ledgers, over all runs",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     parser.add_argument("--quiet", action="store_true", help="print only where the run directory is")
 
@@ -63,22 +69,21 @@ def _experiment(arguments: argparse.Namespace) -> tuple[Experiment, Path]:
 
 
 def _result(arguments: argparse.Namespace, experiment: Experiment, out: Path) -> Result:
-    progress = _progress(arguments)
+    options = {
+        "out": out,
+        "resume": arguments.resume is not None,
+        "ledger": arguments.ledger,
+        "progress": _progress(arguments),
+    }
     if arguments.engine == "flower":
         if arguments.workers is not None:
             raise ConfigError("--workers is of the in-process engine; Flower's takes one node per core")
         from fedlearn.simulation.flower import simulate_flower
 
-        return simulate_flower(experiment, out=out, resume=arguments.resume is not None, progress=progress)
+        return simulate_flower(experiment, **options)
     from fedlearn.simulation import simulate
 
-    return simulate(
-        experiment,
-        out=out,
-        resume=arguments.resume is not None,
-        workers=arguments.workers,
-        progress=progress,
-    )
+    return simulate(experiment, workers=arguments.workers, **options)
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:

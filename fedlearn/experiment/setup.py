@@ -10,6 +10,7 @@ from functools import cached_property
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.crypto.prg import Keystream
+from fedlearn.errors import PrivacyError
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.plan import protections, secure_sum, weights
 from fedlearn.privacy.accounting import Account
@@ -17,6 +18,7 @@ from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
@@ -97,6 +99,14 @@ class RunSetup:
             protection=protection,
             dimension=bench.model.dimension,
             releases=self._releases(name, account, ledger, dataset),
+            issuer=Issuer(
+                key=key,
+                roster=self.roster,
+                dataset=dataset or experiment.dataset_id,
+                delta=experiment.config.privacy.delta,
+                noise="reproducible" if experiment.config.reproducible_noise else "os",
+                ledger=ledger,
+            ),
             membership=Membership(
                 key=key,
                 latches=latches or MemoryLatches(),
@@ -131,6 +141,11 @@ class RunSetup:
     ) -> Releases:
         protection = self.protections[name]
         if ledger is not None:
+            if self.experiment.config.reproducible_noise:
+                raise PrivacyError(
+                    "reproducible_noise = true protects nobody from one who knows the seed, so a ledger has"
+                    " nothing to count: switch it off, or run without a ledger"
+                )
             records = dataset or self.experiment.dataset_id
             return LedgerReleases(ledger, run=self.run, dataset=records, protection=protection)
         return AccountedReleases(client=name, protection=protection, account=account or Account())

@@ -27,12 +27,18 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       run: the run's id.
       roster: public key of every client of the run, 32 bytes each.
       keys: private signing key of each client that lives here.
+      accounts: what each client's records have spent before the run was taken up, as JSON.
+      resumed: whether the run was taken up after an interruption.
+      ledger: folder of the clients' ledgers; empty without.
     """
 
     experiment: str
     run: str
     roster: dict[str, bytes] = {}
     keys: dict[str, bytes] = {}
+    accounts: dict[str, str] = {}
+    resumed: bool = False
+    ledger: str = ""
 
     def __repr__(self) -> str:
         """Leaves the keys out."""

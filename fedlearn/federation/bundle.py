@@ -23,6 +23,7 @@ def write_bundle(
     experiment_toml: str,
     run_dir: Path,
     resume: bool = False,
+    ledger: Path | None = None,
     server_app: str = SERVER_APP,
     client_app: str = CLIENT_APP,
     more: Mapping[str, str] | None = None,
@@ -34,6 +35,7 @@ def write_bundle(
       experiment_toml: the resolved experiment.
       run_dir: absolute path of the run directory.
       resume: go on from the checkpoint in it.
+      ledger: absolute path of the folder of ledgers; None without.
       server_app: ``"module:app"`` of the ServerApp.
       client_app: ``"module:app"`` of the ClientApp.
       more: further entries of the run configuration.
@@ -43,6 +45,7 @@ def write_bundle(
         "experiment-toml": experiment_toml,
         "run-dir": str(run_dir),
         "resume": resume,
+        "ledger": "" if ledger is None else str(ledger),
         **(more or {}),
     }
     project = {

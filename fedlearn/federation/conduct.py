@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.experiment.ledgers import LedgerFolder
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.assignment import Assignment
 from fedlearn.federation.grid import GridTransport
 from fedlearn.federation.pool import HostPool
-from fedlearn.runs.directory import RunDirectory
-from fedlearn.runs.execution import Execution
-from fedlearn.runs.finish import finish
 from fedlearn.runs.progress import RoundReport
-from fedlearn.runs.result import Baselines, Result
-from fedlearn.runs.summary import absent
+from fedlearn.runs.result import Result
+from fedlearn.runs.run import OpenRun, execute
 
 LOGS = "flower"
 
@@ -62,7 +60,9 @@ def check_conductible(experiment: Experiment) -> None:
         )
 
 
-def conduct(grid: Any, experiment: Experiment, path: Path, *, resume: bool = False) -> Result:
+def conduct(
+    grid: Any, experiment: Experiment, path: Path, *, resume: bool = False, ledger: Path | None = None
+) -> Result:
     """Runs all rounds of a simulation over a grid and writes the run directory.
 
     Baselines are absent from the result: they need no federation, and whoever launched the run
@@ -73,40 +73,29 @@ def conduct(grid: Any, experiment: Experiment, path: Path, *, resume: bool = Fal
       experiment: what to run; must be all in its TOML, because the hosts read it from there.
       path: the run directory.
       resume: go on from the checkpoint in it.
+      ledger: a folder with a policy, where clients keep what their records spend over all runs.
 
     Raises:
       FedLearnError: one of its kinds, each with the value, the bound and the way out.
     """
-    started = time.perf_counter()
     check_conductible(experiment)
-    if resume:
-        directory, checkpoint = RunDirectory.reopen(path, experiment)
-        run = str(checkpoint.record["run"])
-    else:
-        directory, checkpoint = RunDirectory.create(path, experiment), None
-        run = f"{experiment.config.name}-{experiment.config.seed}"
-    enrolment = Enrolment.of(experiment.population.clients)
-    setup = RunSetup(experiment=experiment, run=run, roster=enrolment.roster)
-    with HostPool(_assignment(setup, enrolment), logs=path / LOGS) as pool:
+    opened = OpenRun.at(path, experiment, resume=resume, unique=ledger is not None)
+    clients = experiment.population.clients
+    enrolment = Enrolment.of(clients) if ledger is None else LedgerFolder(ledger).enrolment(clients)
+    setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
+    told = _assignment(setup, enrolment, opened, ledger)
+    with HostPool(told, logs=path / LOGS) as pool:
         transport = GridTransport(grid, addresses=pool.addresses)
-        execution = Execution(setup, transport, directory=directory, progress=LoggedProgress(), strict=True)
-        course = execution.begin() if checkpoint is None else execution.resume(checkpoint)
-        setup_seconds = time.perf_counter() - started
-        course = execution.run(course)
-    return finish(
-        setup, course, directory, engine="flower", setup_seconds=setup_seconds, baselines=_no_baselines()
-    )
+        return execute(opened, setup, transport, engine="flower", progress=LoggedProgress(), strict=True)
 
 
-def _assignment(setup: RunSetup, enrolment: Enrolment) -> Assignment:
+def _assignment(setup: RunSetup, enrolment: Enrolment, opened: OpenRun, ledger: Path | None) -> Assignment:
     return Assignment(
         experiment=setup.experiment.to_toml(),
         run=setup.run,
         roster={name: key.public for name, key in enrolment.keys.items()},
         keys={name: key.to_bytes() for name, key in enrolment.keys.items()},
+        accounts={name: json.dumps(account.to_dict()) for name, account in opened.accounts.items()},
+        resumed=opened.checkpoint is not None,
+        ledger="" if ledger is None else str(ledger),
     )
-
-
-def _no_baselines() -> Baselines:
-    reason = "not computed by the Flower engine"
-    return Baselines(local=absent(reason), unprotected=absent(reason), pooled=absent(reason))

@@ -34,6 +34,7 @@ def run_flower(
     directory: Path,
     *,
     resume: bool = False,
+    ledger: Path | None = None,
     progress: Progress | None = None,
     nodes: int | None = None,
 ) -> None:
@@ -46,6 +47,7 @@ def run_flower(
       experiment: what to run; all of it must be in its configuration.
       directory: the run directory.
       resume: go on from the checkpoint in it.
+      ledger: a folder with a policy, where clients keep what their records spend over all runs.
       progress: watches; by default nobody does.
       nodes: number of simulated SuperNodes; any serves any client. By default one per client, at most
         32: Flower hands each node one message per 0.1 s.
@@ -67,7 +69,11 @@ def run_flower(
     follower = Follower(path, experiment.config, progress or Silent())
     with _scratch(path / LOGS) as scratch:
         bundle = write_bundle(
-            scratch / "app", experiment_toml=experiment.to_toml(), run_dir=path, resume=resume
+            scratch / "app",
+            experiment_toml=experiment.to_toml(),
+            run_dir=path,
+            resume=resume,
+            ledger=None if ledger is None else ledger.absolute(),
         )
         _run_app(bundle, scratch, log=path / LOGS / "flwr.log", nodes=count, follower=follower)
     _check(path)

@@ -8,6 +8,7 @@ run configuration   meaning
 ``run-dir``         absolute path of the run directory; empty for ``runs/NAME-flower`` in the folder that
                     Flower runs in, which is the one where the SuperLink was started
 ``resume``          go on from the checkpoint in the run directory
+``ledger``          absolute path of a folder with a policy, where clients keep what their records spend
 ==================  ===================================================================================
 """
 
@@ -37,11 +38,13 @@ class Order:
       experiment_toml: the experiment.
       run_dir: absolute path of the run directory.
       resume: go on from its checkpoint.
+      ledger: folder of the clients' ledgers; None without.
     """
 
     experiment_toml: str
     run_dir: Path
     resume: bool = False
+    ledger: Path | None = None
 
 
 def read_order(run_config: Mapping[str, Any], *, name: str | None = None) -> Order:
@@ -62,8 +65,14 @@ def read_order(run_config: Mapping[str, Any], *, name: str | None = None) -> Ord
         raise ConfigError(
             f"run-dir={wanted!r} must be absolute: Flower runs apps in a folder of its own choice"
         )
+    ledger = str(run_config.get("ledger", ""))
     run_dir = Path(wanted) if wanted else Path.cwd() / "runs" / f"{name or _name_in(text)}-flower"
-    return Order(experiment_toml=text, run_dir=run_dir, resume=bool(run_config.get("resume", False)))
+    return Order(
+        experiment_toml=text,
+        run_dir=run_dir,
+        resume=bool(run_config.get("resume", False)),
+        ledger=Path(ledger) if ledger else None,
+    )
 
 
 def _name_in(text: str) -> str:
@@ -91,7 +100,8 @@ def main(grid: Grid, context: Context) -> None:
         from fedlearn.experiment import Experiment
         from fedlearn.federation.conduct import conduct
 
-        conduct(grid, Experiment.from_toml_text(order.experiment_toml), order.run_dir, resume=order.resume)
+        experiment = Experiment.from_toml_text(order.experiment_toml)
+        conduct(grid, experiment, order.run_dir, resume=order.resume, ledger=order.ledger)
     _log.info("fedlearn: finished: %s", order.run_dir / "result.json")
 
 

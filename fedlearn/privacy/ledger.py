@@ -89,7 +89,7 @@ class Release:
 
 
 class Ledger:
-    """The ledger of one site; one instance per thread, any number of processes.
+    """The ledger of one site; one caller at a time, any number of processes.
 
     Args:
       path: the SQLite file; made with access for its owner alone if it does not exist.
@@ -157,8 +157,12 @@ class Ledger:
             if self._store.digest_of(known.length) != known.digest:
                 raise gone_back(self._head, known)
 
-    def reserve(self, release: Release) -> None:
+    def reserve(self, release: Release, *, superseding: bool = False) -> None:
         """Books a release at its full cost, before anything is trained.
+
+        Args:
+          release: what is about to be made.
+          superseding: forget the bytes of the run's older releases: nobody will ask for them again.
 
         Raises:
           BudgetExhausted: it would exceed the budget; says what is spent and what would fit.
@@ -175,6 +179,8 @@ class Ledger:
             account = self._account(release.dataset, unit=release.unit)
             _refuse_beyond(budget, account, release)
             self._append({**release.to_dict(), "state": "reserved"})
+            if superseding:
+                self._store.forget(run=release.run)
 
     def commit(self, release: str, payload: bytes) -> None:
         """Binds a reserved release to its bytes, which may leave once this returns.
@@ -262,10 +268,16 @@ class Ledger:
         with self._transaction():
             return [release for release, row in self._latest.items() if row["state"] == "reserved"]
 
-    def witness(self, owner: str, receipt: bytes) -> None:
-        """Keeps another party's newest receipt, by which an old copy of its ledger is recognised."""
+    def witness(self, owner: str, *, length: int, receipt: bytes) -> None:
+        """Keeps another party's newest receipt, by which an old copy of its ledger is recognised.
+
+        Args:
+          owner: the other party.
+          length: number of rows of its ledger, by the receipt; a shorter one is not kept.
+          receipt: signed.
+        """
         with self._transaction():
-            self._store.witness(owner, receipt)
+            self._store.witness(owner, length=length, receipt=receipt)
 
     def budget(self, dataset: str) -> Budget:
         """Returns the data set's budget; raises UndeclaredDataSet if it has none."""

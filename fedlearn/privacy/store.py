@@ -17,15 +17,18 @@ from fedlearn.privacy.chain import Head, Row
 
 _BUSY_SECONDS = 30.0
 _TABLES = """
+BEGIN;
 CREATE TABLE IF NOT EXISTS rows (
   length INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL UNIQUE, signature BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS payloads (
   release TEXT PRIMARY KEY, run TEXT NOT NULL, request TEXT NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS witnessed (owner TEXT PRIMARY KEY, receipt BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS witnessed (
+  owner TEXT PRIMARY KEY, length INTEGER NOT NULL, receipt BLOB NOT NULL);
 CREATE TRIGGER IF NOT EXISTS rows_stay BEFORE DELETE ON rows
   BEGIN SELECT RAISE(ABORT, 'ledger rows are never deleted'); END;
 CREATE TRIGGER IF NOT EXISTS rows_keep BEFORE UPDATE ON rows
   BEGIN SELECT RAISE(ABORT, 'ledger rows are never changed'); END;
+COMMIT;
 """
 _ROWS = (
     "SELECT CAST(body AS BLOB), CAST(digest AS BLOB), CAST(signature AS BLOB) FROM rows"
@@ -34,7 +37,7 @@ _ROWS = (
 
 
 class Store:
-    """An open ledger file; one instance per thread, any number of processes.
+    """An open ledger file; one caller at a time, any number of processes.
 
     Args:
       path: the file; made with access for its owner alone if it does not exist.
@@ -47,7 +50,9 @@ class Store:
         self._path = path
         with available(path):
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+            self.connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             self._file = _identity(path)
             # EXTRA is FULL and also syncs the folder after a commit, so that no power cut undoes one.
             self.connection.execute("PRAGMA synchronous = EXTRA")
@@ -112,14 +117,13 @@ class Store:
         """Drops the bytes of a release, or of all releases of a run."""
         self.connection.execute("DELETE FROM payloads WHERE release = ? OR run = ?", (release, run))
 
-    def witness(self, owner: str, receipt: bytes) -> None:
-        """Keeps another party's newest receipt."""
-        self.connection.execute("INSERT OR REPLACE INTO witnessed VALUES (?, ?)", (owner, receipt))
-
-    def witnessed(self) -> dict[str, bytes]:
-        """Returns the receipts of others that are kept here, by owner."""
-        found = self.connection.execute("SELECT owner, receipt FROM witnessed ORDER BY owner")
-        return {owner: bytes(receipt) for owner, receipt in found}
+    def witness(self, owner: str, *, length: int, receipt: bytes) -> None:
+        """Keeps another party's receipt, unless one of a longer ledger is kept already."""
+        self.connection.execute(
+            "INSERT INTO witnessed VALUES (?, ?, ?) ON CONFLICT (owner) DO UPDATE"
+            " SET length = excluded.length, receipt = excluded.receipt WHERE excluded.length >= length",
+            (owner, length, receipt),
+        )
 
 
 def read_witnessed(path: Path) -> dict[str, bytes]:

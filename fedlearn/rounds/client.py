@@ -16,6 +16,8 @@ from fedlearn.errors import FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.rounds.member import Member, Membership
 from fedlearn.rounds.messages import (
     Failure,
+    ReceiptReply,
+    ReceiptRequest,
     Reply,
     SecureReply,
     SecureRequest,
@@ -26,6 +28,7 @@ from fedlearn.rounds.messages import (
     encode,
 )
 from fedlearn.rounds.protection import Protection, SecureSum
+from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import Releases
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.fixed_point import RandomBits
@@ -53,6 +56,7 @@ class Client:
       protection: its protection.
       dimension: number of parameters, d.
       releases: counts what its records spend and refuses what would exceed the budget.
+      issuer: signs what the run has spent; None: it states nothing.
       membership: key and latches; needed in ``masked`` mode.
       rounding: round → secret bits for its stochastic rounding.
     """
@@ -66,11 +70,13 @@ class Client:
         protection: Protection,
         dimension: int,
         releases: Releases,
+        issuer: Issuer | None = None,
         membership: Membership | None = None,
         rounding: Callable[[int], RandomBits],
     ) -> None:
         self.name = name
         self.releases = releases
+        self._issuer = issuer
         self._run = run
         self._trainer = trainer
         self._protection = protection
@@ -113,8 +119,17 @@ class Client:
             raise ProtocolError(f"request of run {request.run!r}; this client serves {self._run!r}")
         if isinstance(request, TrainRequest | SecureTrainRequest):
             return self.releases.answered(message) or self._trained(request, message)
+        if isinstance(request, ReceiptRequest):
+            return self._reply(self._receipt(request))
         payload = self._agreed()[1].answer(request.round, request.payload)
         return self._reply(self._secured(request, payload))
+
+    def _receipt(self, request: ReceiptRequest) -> ReceiptReply:
+        if self._issuer is None:
+            raise ProtocolError("the server asks for a receipt; this client signs none")
+        return self._issuer.answer(
+            request, client=self.name, protection=self._protection, releases=self.releases
+        )
 
     def _trained(self, request: TrainRequest | SecureTrainRequest, message: Message) -> Message:
         params = self._params(message)

@@ -10,7 +10,9 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
+from fedlearn.crypto.identity import SIGNATURE_BYTES
 from fedlearn.errors import MalformedMessage
+from fedlearn.privacy.receipt import SignedReceipt
 
 WIRE_VERSION = 1
 MAX_BODY_BYTES = 64 * 2**20
@@ -64,6 +66,30 @@ class SecureReply(_RoundMessage, frozen=True, kw_only=True, tag="secured"):
     refusal: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
+class ReceiptRequest(_RoundMessage, frozen=True, kw_only=True, tag="receipt"):
+    """State what the run has spent; then check the run's statement, and keep what others have stated.
+
+    Attributes:
+      statement: the run's privacy statement, as its clients sign it; empty in the first leg.
+      receipts: of others.
+    """
+
+    statement: Payload = b""
+    receipts: Annotated[tuple[SignedReceipt, ...], msgspec.Meta(max_length=64)] = ()
+
+
+class ReceiptReply(_RoundMessage, frozen=True, kw_only=True, tag="receipted"):
+    """The client's own receipt.
+
+    Attributes:
+      receipt: signed.
+      witness: signature over statement and receipts of the request; empty if there was neither.
+    """
+
+    receipt: SignedReceipt
+    witness: Annotated[bytes, msgspec.Meta(max_length=SIGNATURE_BYTES)] = b""
+
+
 class Failure(_RoundMessage, frozen=True, kw_only=True, tag="failure"):
     """The client could not answer.
 
@@ -76,8 +102,8 @@ class Failure(_RoundMessage, frozen=True, kw_only=True, tag="failure"):
     detail: Annotated[str, msgspec.Meta(max_length=4096)] = ""
 
 
-Request: TypeAlias = TrainRequest | SecureRequest | SecureTrainRequest
-Reply: TypeAlias = TrainReply | SecureReply | Failure
+Request: TypeAlias = TrainRequest | SecureRequest | SecureTrainRequest | ReceiptRequest
+Reply: TypeAlias = TrainReply | SecureReply | ReceiptReply | Failure
 M = TypeVar("M")
 
 _encoder = msgspec.msgpack.Encoder()

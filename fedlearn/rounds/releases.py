@@ -17,7 +17,6 @@ import numpy as np
 
 from fedlearn.errors import BudgetExhausted, LedgerUnavailable, PrivacyError
 from fedlearn.privacy.accounting import Account
-from fedlearn.privacy.chain import Head
 from fedlearn.privacy.ledger import Ledger, Release
 from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.transport import Message
@@ -46,8 +45,8 @@ class Releases(Protocol):
         """Returns what this run has spent, whether it left or not."""
         ...
 
-    def head(self) -> Head | None:
-        """Returns the newest head of the ledger behind it; None without one."""
+    def finish(self) -> None:
+        """Drops what is kept for sending again: the rounds are over."""
         ...
 
 
@@ -84,9 +83,8 @@ class AccountedReleases:
         """Returns what the run has spent."""
         return self._account
 
-    def head(self) -> Head | None:
-        """Returns None: there is no ledger."""
-        return None
+    def finish(self) -> None:
+        """Does nothing: no bytes are kept."""
 
     def _check_budget(self) -> None:
         budget, event = self._protection.budget, self._protection.event()
@@ -139,9 +137,8 @@ class LedgerReleases:
     def reserved(self, request: Message, *, round: int) -> Iterator[Commit]:
         """Books the round before it is trained; burns it if the context ends without a commit."""
         release = self._release(request, round)
-        self._ledger.reserve(release)
         # A new round: the answers to older ones have arrived, or are of no use to anyone.
-        self._ledger.acknowledge(run=self._run)
+        self._ledger.reserve(release, superseding=True)
         committed = False
 
         def commit(reply: Message) -> None:
@@ -158,10 +155,6 @@ class LedgerReleases:
     def account(self) -> Account:
         """Returns what the run has spent, what was cut off and repeated included."""
         return self._ledger.account(self._dataset, unit=self._protection.unit, run=self._run)
-
-    def head(self) -> Head | None:
-        """Returns the ledger's newest head."""
-        return self._ledger.head
 
     def finish(self) -> None:
         """Forgets the bytes kept for sending again: the run is over."""

@@ -22,8 +22,10 @@ from fedlearn.rounds.exchange import Exchange
 from fedlearn.rounds.masked_round import MaskedRounds
 from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
 from fedlearn.rounds.protection import SecureSum
+from fedlearn.rounds.receipts import Receipts, Witness, collect, witness
 from fedlearn.rounds.transport import Adding, Transport
 from fedlearn.secagg.fixed_point import add_in_ring
+from fedlearn.secagg.roster import Roster
 
 Sum = tuple[Vector, tuple[str, ...]]
 """The aggregate and the clients in it."""
@@ -108,14 +110,31 @@ class RoundServer:
         Raises:
           RunError: a client reported an error and the server is strict.
         """
-        exchange = Exchange(
-            self._transport, run=self._run, round=round, deadline=self._deadline, strict=self._strict
-        )
+        exchange = self._exchange(round)
         try:
             update, survivors = self._collect(params, cohort, exchange, upcoming)
         except (TooFewClients, FaultyDealer) as error:
             return _outcome(exchange, cohort, None, (), failure=str(error))
         return _outcome(exchange, cohort, update, survivors)
+
+    def receipts(self, clients: Sequence[str], *, round: int, roster: Roster) -> Receipts:
+        """Returns what the clients state to have spent, once the rounds are over.
+
+        Args:
+          clients: whom to ask; those that cannot be reached are left out.
+          round: number of rounds that were run.
+          roster: the keys by which they are known.
+        """
+        return collect(self._exchange(round), clients, run=self._run, roster=roster)
+
+    def witness(self, receipts: Receipts, *, round: int, statement: bytes) -> dict[str, Witness]:
+        """Returns which clients have signed the run's statement, and whose receipts they keep."""
+        return witness(self._exchange(round), receipts, run=self._run, statement=statement)
+
+    def _exchange(self, round: int) -> Exchange:
+        return Exchange(
+            self._transport, run=self._run, round=round, deadline=self._deadline, strict=self._strict
+        )
 
     def _collect(
         self, params: Vector, cohort: Sequence[str], exchange: Exchange, upcoming: Sequence[str]

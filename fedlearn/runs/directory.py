@@ -1,7 +1,7 @@
 """The run directory: one folder that holds everything about a run.
 
 ``experiment.toml`` (resolved) · ``rounds.jsonl`` · ``checkpoint/`` · ``model.safetensors`` ·
-``result.json`` · ``privacy_statement.json`` and ``.md`` · ``report.html``
+``result.json`` · ``privacy_statement.json`` and ``.md`` · ``receipts.json`` · ``report.html``
 """
 
 from __future__ import annotations

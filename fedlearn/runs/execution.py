@@ -11,6 +11,7 @@ from fedlearn.errors import RunError, RunInterrupted
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.checkpoint import Checkpoint
+from fedlearn.rounds.receipts import Receipts, Witness
 from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Transport
 from fedlearn.runs.assessment import metrics_on
@@ -27,12 +28,16 @@ class Course:
       state: the algorithm's state: global vector and its own.
       rounds: one line per round.
       accounts: what each client's records have spent, as the server knows it: every client that was
-        sent the model counts as having trained.
+        sent the model counts as having trained, until its receipt says what it has done.
+      receipts: what the clients have signed, once the rounds are over.
+      witnesses: which of them have signed the statement made of it.
     """
 
     state: State
     rounds: list[dict[str, Any]] = field(default_factory=list)
     accounts: dict[str, Account] = field(default_factory=dict)
+    receipts: Receipts = field(default_factory=Receipts)
+    witnesses: dict[str, Witness] = field(default_factory=dict)
 
     @property
     def completed(self) -> int:
@@ -111,6 +116,7 @@ class Execution:
             raise self._interrupted(course) from None
         finally:
             self._progress.end()
+        self._collect_receipts(course)
         if course.failed == config.rounds:
             raise RunError(
                 f"none of {config.rounds} rounds gave a model; the last: {course.rounds[-1]['failure']}"
@@ -136,6 +142,22 @@ class Execution:
         """Returns the cohort of the round after; empty after the last."""
         last = round + 1 == self._experiment.config.rounds
         return () if last else self._experiment.cohort(round + 1)
+
+    def _collect_receipts(self, course: Course) -> None:
+        """Replaces what the server reckons by what the clients have signed."""
+        if course.accounts:
+            course.receipts = self._server.receipts(
+                sorted(course.accounts), round=course.completed, roster=self._setup.roster
+            )
+        for name, receipt in course.receipts.opened.items():
+            course.accounts[name] = receipt.account
+
+    def countersign(self, course: Course, statement: bytes) -> None:
+        """Has the clients check and sign the statement of a run that is over."""
+        if course.receipts.signed:
+            course.witnesses = self._server.witness(
+                course.receipts, round=course.completed, statement=statement
+            )
 
     def _charge(self, course: Course, outcome: RoundOutcome) -> None:
         for client in outcome.asked_to_train:

@@ -10,7 +10,8 @@ from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.execution import Course
 from fedlearn.runs.report import report_page
 from fedlearn.runs.result import Baselines, Result
-from fedlearn.runs.statement import statement_of
+from fedlearn.runs.statement import Statement, receipts_of, statement_of
+from fedlearn.runs.statement_page import statement_page
 from fedlearn.runs.summary import Engine, result_of
 
 
@@ -39,10 +40,17 @@ def finish(
         baselines=baselines,
     )
     directory.write_model(model.state_dict())
-    directory.write("privacy_statement.json", json.dumps(statement_of(setup, course), indent=2) + "\n")
+    write_statement(directory, statement_of(setup, course))
+    directory.write("receipts.json", json.dumps(receipts_of(setup, course), indent=2) + "\n")
     directory.write("report.html", report_page(result, course.rounds, experiment=setup.experiment.to_toml()))
     directory.write("result.json", result.to_json() + "\n")
     return result.model_copy(update={"directory": directory.path})
+
+
+def write_statement(directory: RunDirectory, statement: Statement) -> None:
+    """Writes a run's privacy statement and its page; raises RunDirectoryError if it cannot."""
+    directory.write("privacy_statement.json", statement.to_json())
+    directory.write("privacy_statement.md", statement_page(statement))
 
 
 def amend(directory: RunDirectory, result: Result, baselines: Baselines) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.setup import RunSetup
@@ -16,6 +17,7 @@ from fedlearn.runs.execution import Execution
 from fedlearn.runs.finish import finish
 from fedlearn.runs.progress import Progress
 from fedlearn.runs.result import Baselines, Result
+from fedlearn.runs.statement import statement_of
 from fedlearn.runs.summary import Engine, absent
 
 
@@ -44,8 +46,14 @@ class OpenRun:
         return {name: Account.from_dict(entry) for name, entry in kept.items()}
 
     @classmethod
-    def at(cls, path: Path, experiment: Experiment, *, resume: bool) -> OpenRun:
+    def at(cls, path: Path, experiment: Experiment, *, resume: bool, unique: bool = False) -> OpenRun:
         """Returns the run in a folder.
+
+        Args:
+          path: the folder.
+          experiment: what is run.
+          resume: go on from the checkpoint in it.
+          unique: give a new run an id of its own, for ledgers that tell runs apart by it.
 
         Raises:
           RunDirectoryError: not writable; or, to resume, no checkpoint of this experiment.
@@ -53,6 +61,7 @@ class OpenRun:
         opened = time.perf_counter()
         if not resume:
             name = f"{experiment.config.name}-{experiment.config.seed}"
+            name += f"-{token_hex(4)}" if unique else ""
             directory = RunDirectory.create(path, experiment)
             return cls(experiment=experiment, run=name, directory=directory, checkpoint=None, opened=opened)
         directory, checkpoint = RunDirectory.reopen(path, experiment)
@@ -87,6 +96,7 @@ def execute(
     course = execution.begin() if opened.checkpoint is None else execution.resume(opened.checkpoint)
     seconds = time.perf_counter() - opened.opened
     course = execution.run(course)
+    execution.countersign(course, statement_of(setup, course).countersigned())
     none = absent("not computed: fedlearn simulate computes baselines after the run")
     return finish(
         setup,

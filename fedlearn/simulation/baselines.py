@@ -22,6 +22,16 @@ from fedlearn.training.batches import StepPlan, size_of
 from fedlearn.training.local import LocalTrainer, Workbench
 
 
+def baselines_of(
+    experiment: Experiment, progress: Progress, *, under_ledger: bool, workers: int | None = None
+) -> Baselines:
+    """Returns the comparisons; none where a ledger covers the records, as they are trained without DP."""
+    if not under_ledger:
+        return compute_baselines(experiment, progress, workers=workers)
+    none = absent("not computed under a ledger: they are trained without privacy, which no budget covers")
+    return Baselines(local=none, unprotected=none, pooled=none)
+
+
 def compute_baselines(experiment: Experiment, progress: Progress, *, workers: int | None = None) -> Baselines:
     """Returns the comparisons that the experiment asks for; the others say why they are absent.
 

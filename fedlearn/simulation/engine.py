@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from fedlearn.errors import ConfigError
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.messages import decode_request
 from fedlearn.rounds.transport import Lost, Message, Transport
 from fedlearn.simulation.inprocess import InProcess, reaching_of
@@ -32,6 +34,7 @@ class Engine:
       setup: what the parties of the run agree on.
       enrolment: the clients' keys.
       accounts: what their records have spent before the run was taken up; None: nothing.
+      ledgers: each client's ledger; with them the clients live in this process.
       workers: number of worker processes; 1 stays in this process; None decides by how long the first
         rounds took, and takes one worker per core.
 
@@ -45,12 +48,16 @@ class Engine:
         enrolment: Enrolment,
         accounts: Mapping[str, Account] | None = None,
         *,
+        ledgers: Mapping[str, Ledger] | None = None,
         workers: int | None = None,
     ) -> None:
+        if ledgers and workers not in (None, 1):
+            raise ConfigError(f"--workers {workers}: a ledger is written by one process; leave it out")
+        workers = 1 if ledgers else workers
         self._setup = setup
         private = setup.experiment.config.privacy.enabled
         charges = shared_array(len(enrolment.keys) if private else 0, "<i8")
-        self.clients = Residents(setup, enrolment, accounts or {}, charges)
+        self.clients = Residents(setup, enrolment, accounts or {}, charges, ledgers)
         self._here = InProcess(self.clients, reaching=reaching_of(setup))
         self._undecided = workers is None and cores() > 1
         self._pool = self._workers(workers) if workers is not None and workers != 1 else None

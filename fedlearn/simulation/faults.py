@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedlearn.config import FaultsConfig
-from fedlearn.rounds.messages import Request, SecureRequest, decode_request, encode
+from fedlearn.rounds.messages import ReceiptRequest, Request, SecureRequest, decode_request, encode
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.step import Step, step_of
 
@@ -58,6 +58,8 @@ class Dropouts:
     def __call__(self, message: Message) -> Message | None:
         """Returns what reaches the client; None if nothing does."""
         request = decode_request(message.body)
+        if isinstance(request, ReceiptRequest):  # the rounds are over
+            return message
         here = not self._gone(message.client, request.round, self._step(request))
         if not isinstance(request, SecureRequest) or not request.ahead:
             return message if here else None

@@ -10,11 +10,16 @@ from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.finish import amend
 from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
-from fedlearn.simulation.baselines import compute_baselines
+from fedlearn.simulation.baselines import baselines_of
 
 
 def simulate_flower(
-    experiment: Experiment, *, out: Path, resume: bool = False, progress: Progress | None = None
+    experiment: Experiment,
+    *,
+    out: Path,
+    resume: bool = False,
+    ledger: Path | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Runs an experiment in Flower's simulation on Ray and returns its result.
 
@@ -22,11 +27,13 @@ def simulate_flower(
       experiment: what to run; own parts by import path, as objects cannot travel.
       out: the run directory.
       resume: go on from the checkpoint in ``out``.
+      ledger: a folder with a policy, where clients keep what their records spend over all runs.
       progress: watches; by default nobody does.
 
     Raises:
       FedLearnError: what the run raised, or RunError if Flower ended without a result.
     """
     progress = progress or Silent()
-    run_flower(experiment, out, resume=resume, progress=progress)
-    return amend(RunDirectory(out), Result.load(out), compute_baselines(experiment, progress))
+    run_flower(experiment, out, resume=resume, ledger=ledger, progress=progress)
+    baselines = baselines_of(experiment, progress, under_ledger=ledger is not None)
+    return amend(RunDirectory(out), Result.load(out), baselines)

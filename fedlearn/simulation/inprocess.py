@@ -8,6 +8,7 @@ from typing import Protocol
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.simulation.faults import Dropouts, schedule_of
 from fedlearn.simulation.residents import Residents
@@ -54,7 +55,10 @@ class InProcess:
 
 
 def in_one_process(
-    setup: RunSetup, enrolment: Enrolment, accounts: Mapping[str, Account] | None = None
+    setup: RunSetup,
+    enrolment: Enrolment,
+    accounts: Mapping[str, Account] | None = None,
+    ledgers: Mapping[str, Ledger] | None = None,
 ) -> InProcess:
     """Returns a transport to the clients of a run, which live in this process and share a workbench.
 
@@ -62,8 +66,10 @@ def in_one_process(
       setup: what the parties of the run agree on.
       enrolment: the clients' keys.
       accounts: what their records have spent before the run was taken up; None: nothing.
+      ledgers: each client's ledger; None counts this run alone.
     """
-    return InProcess(Residents(setup, enrolment, accounts or {}), reaching=reaching_of(setup))
+    residents = Residents(setup, enrolment, accounts or {}, ledgers=ledgers)
+    return InProcess(residents, reaching=reaching_of(setup))
 
 
 def reaching_of(setup: RunSetup) -> Reaching:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.transport import Message
 from fedlearn.training.local import Workbench
@@ -31,6 +32,7 @@ class Residents(Mapping[str, Client]):
       accounts: what their records have spent before the run was taken up.
       charges: by position of the client in the enrolment, how often its account was charged in this
         run, by any process; the processes of a run share it. None: there is only this process.
+      ledgers: each client's ledger, which counts instead; None or empty without.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class Residents(Mapping[str, Client]):
         enrolment: Enrolment,
         accounts: Mapping[str, Account],
         charges: MutableSequence[int] | NDArray[np.int64] | None = None,
+        ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         config = setup.experiment.config
         masked = setup.secure is not None and setup.secure.mode == "masked"
-        self._private = config.privacy.enabled
-        self._remembers = masked or self._private
+        self._ledgers = ledgers or {}
+        self._private = config.privacy.enabled and not self._ledgers
+        self._remembers = masked or config.privacy.enabled
         self._setup = setup
         self._keys = enrolment.keys
         self._accounts = accounts
@@ -90,7 +94,13 @@ class Residents(Mapping[str, Client]):
     def _new(self, name: str) -> Client:
         spent = self._accounts.get(name)
         account = None if spent is None else Account(spent.events)
-        client = self._setup.client(name, key=self._keys[name], bench=self.workbench, account=account)
+        client = self._setup.client(
+            name,
+            key=self._keys[name],
+            bench=self.workbench,
+            account=account,
+            ledger=self._ledgers.get(name),
+        )
         if self._remembers:
             self._made[name] = client
         return client

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from fedlearn.experiment import Experiment
+from fedlearn.experiment.ledgers import LedgerFolder, burn_cut_off
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.finish import amend
 from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun, execute
-from fedlearn.simulation.baselines import compute_baselines
+from fedlearn.simulation.baselines import baselines_of
 from fedlearn.simulation.engine import Engine, one_thread
 
 
@@ -21,6 +23,7 @@ def simulate(
     out: str | Path | None = None,
     resume: bool = False,
     workers: int | None = None,
+    ledger: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Runs an experiment on this machine and returns its result.
@@ -31,6 +34,8 @@ def simulate(
       resume: go on from the checkpoint in ``out``; the result is that of an uninterrupted run.
       workers: number of worker processes; 1 stays in this process; None takes one per core once the
         rounds take long enough. The result is the same, bit for bit, except for secret noise.
+      ledger: a folder with a policy (:mod:`fedlearn.privacy.policy`), where clients keep what their records
+        spend over all runs; by default a run counts for itself. Its clients live in this process.
       progress: watches; by default nobody does.
 
     Raises:
@@ -38,10 +43,17 @@ def simulate(
     """
     progress = progress or Silent()
     path = Path(out) if out is not None else Path("runs") / experiment.config.name
-    enrolment = Enrolment.of(experiment.population.clients)
-    opened = OpenRun.at(path, experiment, resume=resume)
-    setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
-    with one_thread():
-        with Engine(setup, enrolment, opened.accounts, workers=workers) as engine:
+    folder = None if ledger is None else LedgerFolder(Path(ledger))
+    clients = experiment.population.clients
+    enrolment = Enrolment.of(clients) if folder is None else folder.enrolment(clients)
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())
+        ledgers = {} if folder is None else stack.enter_context(folder.opened(enrolment.keys))
+        opened = OpenRun.at(path, experiment, resume=resume, unique=bool(ledgers))
+        if resume:
+            burn_cut_off(ledgers, opened.run)
+        setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
+        with Engine(setup, enrolment, opened.accounts, ledgers=ledgers, workers=workers) as engine:
             result = execute(opened, setup, engine, engine="inprocess", progress=progress, strict=True)
-        return amend(opened.directory, result, compute_baselines(experiment, progress, workers=workers))
+        baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
+        return amend(opened.directory, result, baselines)

@@ -46,6 +46,8 @@ def test_a_run_leaves_a_complete_directory(experiment: Make, tmp_path: Path) -> 
         "experiment.toml",
         "model.safetensors",
         "privacy_statement.json",
+        "privacy_statement.md",
+        "receipts.json",
         "report.html",
         "result.json",
         "rounds.jsonl",
