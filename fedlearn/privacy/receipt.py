@@ -19,12 +19,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-import msgspec
+from typing import Any, Literal, NamedTuple
 
 from fedlearn.crypto.framing import frame
-from fedlearn.crypto.identity import SIGNATURE_BYTES, SigningKey, verify
+from fedlearn.crypto.identity import SigningKey, verify
 from fedlearn.errors import FedLearnError, TamperedMessage, TamperedStatement
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.chain import Head
@@ -32,11 +30,10 @@ from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict
 from fedlearn.privacy.guarantee import Unit
 
 SCHEMA = 1
-MAX_BYTES = 2**20
 _LABEL = "fedlearn receipt 1"
 
 
-class SignedReceipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SignedReceipt(NamedTuple):
     """A receipt as it travels and is kept.
 
     Attributes:
@@ -44,8 +41,8 @@ class SignedReceipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
       signature: of the client named in it.
     """
 
-    body: Annotated[bytes, msgspec.Meta(max_length=MAX_BYTES)]
-    signature: Annotated[bytes, msgspec.Meta(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
+    body: bytes
+    signature: bytes
 
 
 @dataclass(frozen=True, kw_only=True)

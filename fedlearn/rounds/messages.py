@@ -10,9 +10,7 @@ from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
-from fedlearn.crypto.identity import SIGNATURE_BYTES
 from fedlearn.errors import MalformedMessage
-from fedlearn.privacy.receipt import SignedReceipt
 
 WIRE_VERSION = 1
 MAX_BODY_BYTES = 64 * 2**20
@@ -20,6 +18,12 @@ MAX_BODY_BYTES = 64 * 2**20
 Identifier = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Round = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 Payload = Annotated[bytes, msgspec.Meta(max_length=MAX_BODY_BYTES)]
+
+SignedBody = tuple[
+    Annotated[bytes, msgspec.Meta(max_length=2**20)],
+    Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)],
+]
+"""A receipt and its Ed25519 signature (:mod:`fedlearn.privacy.receipt`)."""
 
 
 class _RoundMessage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +79,7 @@ class ReceiptRequest(_RoundMessage, frozen=True, kw_only=True, tag="receipt"):
     """
 
     statement: Payload = b""
-    receipts: Annotated[tuple[SignedReceipt, ...], msgspec.Meta(max_length=64)] = ()
+    receipts: Annotated[tuple[SignedBody, ...], msgspec.Meta(max_length=64)] = ()
 
 
 class ReceiptReply(_RoundMessage, frozen=True, kw_only=True, tag="receipted"):
@@ -86,8 +90,8 @@ class ReceiptReply(_RoundMessage, frozen=True, kw_only=True, tag="receipted"):
       witness: signature over statement and receipts of the request; empty if there was neither.
     """
 
-    receipt: SignedReceipt
-    witness: Annotated[bytes, msgspec.Meta(max_length=SIGNATURE_BYTES)] = b""
+    receipt: SignedBody
+    witness: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
 
 
 class Failure(_RoundMessage, frozen=True, kw_only=True, tag="failure"):

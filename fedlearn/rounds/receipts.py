@@ -68,13 +68,14 @@ class Issuer:
             statement says something else of this client than it has spent.
         """
         own = self._own(request.run, client, protection, releases)
-        kept = [self._kept(signed) for signed in request.receipts]
+        handed = [SignedReceipt(*receipt) for receipt in request.receipts]
+        kept = [self._kept(signed) for signed in handed]
         if request.statement:
             _check_entry(request.statement, own)
-        self._keep(kept, request.receipts)
+        self._keep(kept, handed)
         releases.finish()
         asked = request.statement or request.receipts
-        message = witness_frame(request.run, client, request.statement, request.receipts)
+        message = witness_frame(request.run, client, request.statement, handed)
         return ReceiptReply(
             run=request.run,
             round=request.round,
@@ -183,11 +184,12 @@ def collect(exchange: Exchange, clients: Sequence[str], *, run: str, roster: Ros
     plain = {client: ReceiptRequest(run=run, round=exchange.round) for client in clients}
     for client, reply in _ask(exchange, plain).items():
         try:
-            opened[client] = open_receipt(reply.receipt, public=roster.members[client])
+            receipt = SignedReceipt(*reply.receipt)
+            opened[client] = open_receipt(receipt, public=roster.members[client])
         except TamperedStatement as error:
             exchange.drop(client, type(error).__name__)
         else:
-            signed[client] = reply.receipt
+            signed[client] = receipt
     return Receipts(opened=opened, signed=signed)
 
 
