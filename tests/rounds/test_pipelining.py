@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,7 +101,7 @@ class Course:
             )
             for name in outcome.survivors
         ]
-        weight = sum(WEIGHTS[name] for name in outcome.survivors)
+        weight = math.fsum(WEIGHTS[name] for name in outcome.survivors)
         return (self.secure.encoding.decode(ideal_sum(encodings)) / weight).astype(np.float32)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -95,7 +96,8 @@ def plain_mean(setup: RunSetup, total: np.ndarray | int, survivors: Sequence[str
     encoding = setup.secure.encoding
     half = 2 ** (encoding.modulus_bits - 1)
     signed = (total + half) % (2 * half) - half
-    weight = sum(weights(setup.experiment.config, setup.experiment.population)[name] for name in survivors)
+    known = weights(setup.experiment.config, setup.experiment.population)
+    weight = math.fsum(known[name] for name in survivors)
     real = signed.astype(np.float64) * 2.0**-encoding.fractional_bits
     return np.asarray(real / weight, np.float32)
 
