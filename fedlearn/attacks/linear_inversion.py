@@ -93,8 +93,8 @@ class UpdateInversion:
     def run(self, scene: Scene, *, rng: np.random.Generator) -> AttackReport:
         """Attacks each client's vector; the score is the median over all records."""
         cut, truth = one_step(scene.experiment, records=self.records, rng=rng)
-        seen = scene.play(cut, cut.initial_params).received.values()
-        return _inversion("update-inversion", sees="one update", scene=scene, cut=cut, truth=truth, seen=seen)
+        seen = list(scene.play(cut, cut.initial_params).received.values())
+        return _report("update-inversion", "one update", scene, truth, _candidates(cut, truth, seen))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +110,26 @@ class SumInversion:
     def run(self, scene: Scene, *, rng: np.random.Generator) -> AttackReport:
         """Attacks the aggregate; the score is the median over all clients' records."""
         cut, truth = one_step(scene.experiment, records=self.records, rng=rng)
-        aggregate = scene.play(cut, cut.initial_params).aggregate
-        seen = [] if aggregate is None else [aggregate]
-        return _inversion("sum-inversion", sees="the sum", scene=scene, cut=cut, truth=truth, seen=seen)
+        sum_ = scene.play(cut, cut.initial_params).aggregate
+        return _report(
+            "sum-inversion", "the sum", scene, truth, _candidates(cut, truth, [] if sum_ is None else [sum_])
+        )
 
 
-def _inversion(
-    attack: str, *, sees: Sees, scene: Scene, cut: Experiment, truth: Tensor, seen: Iterable[NDArray[Any]]
-) -> AttackReport:
-    """Returns the report on all candidates that the seen vectors give."""
+def _candidates(cut: Experiment, truth: Tensor, seen: Iterable[NDArray[Any]]) -> Tensor:
+    """Returns all candidates that the seen vectors give, (m, …)."""
     layer = FirstLayer.of(cut, truth[0])
     shape = tuple(truth.shape[1:])
-    candidates = [ratios(*layer.split(gradient_of(vector, cut)), shape) for vector in seen]
+    found = [ratios(*layer.split(gradient_of(vector, cut)), shape) for vector in seen]
+    return torch.cat([truth[:0], *found])
+
+
+def _report(attack: str, sees: Sees, scene: Scene, truth: Tensor, candidates: Tensor) -> AttackReport:
     return recovery_report(
         attack,
         adversary="a curious server",
         sees=sees,
         public=scene.public(),
         truth=truth,
-        candidates=torch.cat([truth[:0], *candidates]),
+        candidates=candidates,
     )
