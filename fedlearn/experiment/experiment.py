@@ -206,7 +206,13 @@ class Experiment:
         """Metrics by name."""
         if self.metrics is not None:
             return dict(self.metrics)
-        return {name.rpartition(":")[2]: METRICS.resolve(name) for name in self.config.metrics}
+        last = [name.rpartition(":")[2] for name in self.config.metrics]
+        # Two own metrics of one name, from two modules, keep their paths.
+        labels = [
+            short if last.count(short) == 1 else name
+            for short, name in zip(last, self.config.metrics, strict=True)
+        ]
+        return {label: METRICS.resolve(name) for label, name in zip(labels, self.config.metrics, strict=True)}
 
     def build_model(self) -> FlatModel:
         """Returns a new model with the initial parameters, which the seed alone decides.

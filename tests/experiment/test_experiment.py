@@ -197,6 +197,10 @@ class TestParts:
         assert named.metric_functions == {"accuracy": accuracy, "own_metric": own_metric}
         assert experiment({"metrics": {"mine": own_metric}}).metric_functions == {"mine": own_metric}
 
+    def test_two_metrics_of_one_name_keep_their_paths(self) -> None:
+        paths = ["fedlearn.training.metrics:accuracy", "accuracy"]
+        assert list(experiment(metrics=paths).metric_functions) == paths
+
     def test_an_own_loss_goes_first(self) -> None:
         assert experiment({"loss": mean_squared_error}).recipe.loss is mean_squared_error
 
