@@ -84,9 +84,10 @@ class DataConfig(Section):
     scarcity: ScarcityConfig = Field(
         default_factory=ScarcityConfig, description="fewer records, labels or features; simulation only"
     )
-    standardise: Literal["public", "local", "none"] = Field(
+    standardise: Literal["public", "federated", "local", "none"] = Field(
         default="public",
-        description="scale inputs by published constants, by each client's own statistics, or not at all",
+        description="scale inputs by published constants, after these by mean and spread of all clients'"
+        " records together (a release before round 1), by each client's own statistics, or not at all",
     )
     declared_size: int | dict[str, int] | None = Field(
         default=None,
@@ -173,7 +174,11 @@ class PrivacyConfig(Section):
 
     enabled: bool = Field(default=False, description="train with differential privacy")
     unit: Literal["record"] = Field(default="record", description="what the guarantee protects")
-    noise: Literal["local"] = Field(default="local", description="who adds the noise: each client its own")
+    noise: Literal["local", "distributed"] = Field(
+        default="local",
+        description="who adds the noise: each client all of it, or the cohort together under secure"
+        " aggregation, in rounds of one step",
+    )
     epsilon: float | None = Field(
         default=None, gt=0, description="ε to calibrate the noise to, over all rounds, per client"
     )
@@ -182,6 +187,23 @@ class PrivacyConfig(Section):
     )
     delta: float = Field(default=1e-5, gt=0, lt=1, description="δ, below one over the largest declared size")
     max_grad_norm: float = Field(default=1.0, gt=0, description="L2 bound of one record's gradient")
+    statistics: Literal["charged", "declared"] = Field(
+        default="charged",
+        description="the sums of data.standardise='federated': noised and charged to epsilon, or exact and"
+        " declared unprotected wherever ε is printed",
+    )
+    statistics_epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        description="ε that these sums spend by themselves; what is left of epsilon goes to training;"
+        " none: a third of epsilon",
+    )
+    statistics_norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="L2 bound of one record's (x, x² − 1) in these sums, in public units;"
+        " none: √(2 · features)",
+    )
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

@@ -81,7 +81,9 @@ def note_of(report: RoundReport) -> str:
     """Returns a round in a few words: first metric, ε so far, dropouts, failure."""
     words = [f"{name} {value:.3f}" for name, value in list(report.metrics.items())[:1] if value is not None]
     if report.epsilon is not None:
-        words.append(f"ε {format_epsilon(report.epsilon)}")
+        words.append(
+            f"ε {format_epsilon(report.epsilon)}" + (f" ({report.declared})" if report.declared else "")
+        )
     if report.dropped:
         words.append(f"{len(report.dropped)} dropped")
     if report.failure:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fedlearn.errors import ConfigError, DataError
 
-Standardise = Literal["public", "local", "none"]
-"""Where the constants come from: published with the data set, a client's own records, or nowhere."""
+Standardise = Literal["public", "federated", "local", "none"]
+"""Where the constants come from: published with the data set, the records of all clients together (after
+the published ones, see :mod:`fedlearn.data.statistics`), a client's own records, or nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +85,7 @@ def constants(
     """Returns what a client standardises all its records with, or None to leave them as they are.
 
     Args:
-      mode: ``public``, ``local`` or ``none``.
+      mode: ``public``, ``federated``, ``local`` or ``none``; ``federated`` begins with the public ones.
       inputs: the client's training records (n, …); read by ``local`` only. Tokens stay as they are.
       public: of the data set; None if its records come in a public unit already, as pixels in [0, 1].
 
@@ -92,8 +93,10 @@ def constants(
       ConfigError: an unknown mode.
       DataError: ``local`` without records.
     """
-    if mode not in ("public", "local", "none"):
-        raise ConfigError(f"standardise={mode!r} must be 'public', 'local' or 'none'")
+    if mode not in get_args(Standardise):
+        raise ConfigError(
+            f"standardise={mode!r} must be one of {', '.join(map(repr, get_args(Standardise)))}"
+        )
     if mode == "none" or inputs.dtype.kind == "i":
         return None
-    return public if mode == "public" else Standardisation.fit(inputs)
+    return Standardisation.fit(inputs) if mode == "local" else public

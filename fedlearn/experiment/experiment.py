@@ -31,7 +31,10 @@ from fedlearn.experiment.population import (
     from_objects,
     load_data_set,
 )
+from fedlearn.experiment.shared import check_shared_noise
+from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
 from fedlearn.models import MODELS
+from fedlearn.models.standardised import Standardised
 from fedlearn.registry import check_arguments
 from fedlearn.training import LOSSES, METRICS, OPTIMIZERS, SCHEDULES
 from fedlearn.training.local import Recipe
@@ -81,6 +84,8 @@ class Experiment:
             self._check_model()
         if self.config.secure_aggregation.enabled:
             self._check_summable()
+        check_shared_noise(self.config)
+        check_statistics(self.config)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
 
     def _check_data(self) -> None:
@@ -223,7 +228,10 @@ class Experiment:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return FlatModel(self._module())
+            module = self._module()
+        if is_federated(self.config):
+            module = Standardised(module, features=features_of(self.population))
+        return FlatModel(module)
 
     def count_parameters(self) -> int:
         """Returns the number of trainable parameters, without the memory that they would take.

@@ -6,16 +6,21 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from fedlearn.aggregators.weighted_mean import WeightedMean
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.crypto.prg import Keystream
-from fedlearn.errors import PrivacyError
+from fedlearn.errors import ConfigError, PrivacyError
 from fedlearn.experiment.experiment import Experiment
-from fedlearn.experiment.plan import protections, secure_sum, weights
+from fedlearn.experiment.plan import declared_weights, protections, secure_sum, weights
+from fedlearn.experiment.shared import shares_noise
+from fedlearn.experiment.statistics import StatisticsRelease, is_federated
 from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.privacy.ledger import Ledger
-from fedlearn.rounds.client import Client
+from fedlearn.rounds.client import Client, Trainer
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.receipts import Issuer
@@ -26,6 +31,7 @@ from fedlearn.secagg.fixed_point import RandomBits
 from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.local import LocalTrainer, Workbench
+from fedlearn.training.released import GradientSum
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,14 +49,40 @@ class RunSetup:
     roster: Roster
 
     @cached_property
+    def statistics(self) -> StatisticsRelease | None:
+        """The release before the first round; None if there is none."""
+        if not is_federated(self.experiment.config):
+            return None
+        return StatisticsRelease.of(self.experiment.config, self.experiment.population, self.roster)
+
+    @cached_property
+    def statistics_protections(self) -> dict[str, Protection]:
+        """Each client's protection in the release before the first round; empty if there is none."""
+        return {} if self.statistics is None else dict(self.statistics.protections())
+
+    @cached_property
     def secure(self) -> SecureSum | None:
         """How updates are summed; None in the clear."""
-        return secure_sum(self.experiment.config, self.experiment.population, self.roster)
+        return secure_sum(
+            self.experiment.config,
+            self.experiment.population,
+            self.roster,
+            dimension=self.experiment.initial_params.size,
+            besides=self._besides,
+        )
 
     @cached_property
     def protections(self) -> dict[str, Protection]:
-        """Each client's protection."""
-        return protections(self.experiment.config, self.experiment.population, self.secure)
+        """Each client's protection in the rounds of training."""
+        return protections(
+            self.experiment.config, self.experiment.population, self.secure, besides=self._besides
+        )
+
+    @property
+    def _besides(self) -> tuple[SampledGaussianEvent, ...]:
+        """What is charged to the same ε as training: the same event for every client."""
+        events = (protection.event() for protection in self.statistics_protections.values())
+        return tuple(event for event in events if event is not None)[:1]
 
     def workbench(self) -> Workbench:
         """Returns a new workbench; clients of one process share one."""
@@ -81,40 +113,83 @@ class RunSetup:
         Raises:
           PrivacyError: the ledger has no budget for the records, or the run no differential privacy.
         """
-        experiment, protection = self.experiment, self.protections[name]
-        data = experiment.population.clients[name]
+        spent, remembered = account or Account(), latches or MemoryLatches()
+
+        def part(protection: Protection) -> dict[str, Any]:
+            """Returns what its releases share: one account or ledger, one memory, one key."""
+            return {
+                "name": name,
+                "protection": protection,
+                "releases": self._releases(protection, name, spent, ledger, dataset=dataset),
+                "membership": self._membership(protection, key, remembered),
+            }
+
+        protection = self.protections[name]
         return Client(
-            name=name,
+            **part(protection),
             run=self.run,
-            trainer=LocalTrainer(
+            trainer=self._trainer(name, protection, bench),
+            dimension=bench.model.dimension + bench.model.carried,
+            rounding=self._rounding(name),
+            noise=self._noise(name, "part"),
+            issuer=self._issuer(key, ledger, dataset),
+            first=self._statistics_client(name, part),
+        )
+
+    def _trainer(self, name: str, protection: Protection, bench: Workbench) -> Trainer:
+        data, seed = self.experiment.population.clients[name], self.experiment.config.seed
+        if protection.shared is not None and protection.record is not None:
+            return GradientSum(
                 client=name,
                 dataset=data.train,
                 records=data.size,
-                plan=protection.plan,
                 bench=bench,
-                seed=experiment.config.seed,
+                seed=seed,
                 privacy=protection.record,
-                noise=self._noise(name),
-            ),
-            protection=protection,
-            dimension=bench.model.dimension,
-            releases=self._releases(name, account, ledger, dataset),
-            issuer=Issuer(
-                key=key,
-                roster=self.roster,
-                dataset=dataset or experiment.dataset_id,
-                delta=experiment.config.privacy.delta,
-                noise="reproducible" if experiment.config.reproducible_noise else "os",
-                ledger=ledger,
-            ),
-            membership=Membership(
-                key=key,
-                latches=latches or MemoryLatches(),
-                repeat_model=protection.record is not None
-                or experiment.config.secure_aggregation.redo_without_dp,
-            ),
-            rounding=self._rounding(name),
+                coins=self._noise(name, "sample"),
+            )
+        return LocalTrainer(
+            client=name,
+            dataset=data.train,
+            records=data.size,
+            plan=protection.plan,
+            bench=bench,
+            seed=seed,
+            privacy=protection.record,
+            noise=self._noise(name),
         )
+
+    def _statistics_client(self, name: str, part: Callable[[Protection], dict[str, Any]]) -> Client | None:
+        """Returns what answers for the client before the first round; None if nothing is asked then."""
+        if self.statistics is None:
+            return None
+        return Client(
+            **part(self.statistics_protections[name]),
+            run=self._statistics_run,
+            trainer=self.statistics.trainer(self.experiment.population.clients[name]),
+            dimension=self.statistics.request.size,
+            rounding=self._rounding(name, "statistics"),
+            noise=self._noise(name, "statistics"),
+        )
+
+    @property
+    def _statistics_run(self) -> str:
+        return f"{self.run}.statistics"
+
+    def _issuer(self, key: SigningKey, ledger: Ledger | None, dataset: str | None) -> Issuer:
+        config = self.experiment.config
+        return Issuer(
+            key=key,
+            roster=self.roster,
+            dataset=dataset or self.experiment.dataset_id,
+            delta=config.privacy.delta,
+            noise="reproducible" if config.reproducible_noise else "os",
+            ledger=ledger,
+        )
+
+    def _membership(self, protection: Protection, key: SigningKey, latches: Latches) -> Membership:
+        redo = self.experiment.config.secure_aggregation.redo_without_dp
+        return Membership(key=key, latches=latches, repeat_model=protection.event() is not None or redo)
 
     def server(
         self,
@@ -134,12 +209,48 @@ class RunSetup:
             deadline=config.cohort.deadline_seconds,
             strict=strict,
             observe=observe,
+            dimension=self.experiment.initial_params.size,
+            scale=self._step_of_a_sum if shares_noise(config) else lambda round: 1.0,
+        )
+
+    def _step_of_a_sum(self, round: int) -> float:
+        """Returns what makes the server's step of Σ gradients / Σ weights: −η over the expected batch.
+
+        Weights are declared sizes over the largest of them, so that the divisor is Σ q · declared size.
+        """
+        rate = self.experiment.config.training.sample_rate or 1.0
+        largest = max(client.declared_size for client in self.experiment.population.clients.values())
+        return -self.experiment.recipe.learning_rate_of(round) / (rate * largest)
+
+    def statistics_server(self, transport: Transport, *, strict: bool = False) -> RoundServer:
+        """Returns the server of the release before the first round.
+
+        Raises:
+          ConfigError: the experiment has none.
+        """
+        release = self.statistics
+        if release is None:
+            raise ConfigError("data.standardise is not 'federated': there are no statistics to release")
+        return RoundServer(
+            transport=transport,
+            run=self._statistics_run,
+            aggregator=WeightedMean(),
+            weights=declared_weights(self.experiment.population),
+            secure=release.secure,
+            deadline=self.experiment.config.cohort.deadline_seconds,
+            strict=strict,
+            scale=lambda round: release.scale,
         )
 
     def _releases(
-        self, name: str, account: Account | None, ledger: Ledger | None, dataset: str | None
+        self,
+        protection: Protection,
+        name: str,
+        account: Account,
+        ledger: Ledger | None,
+        *,
+        dataset: str | None,
     ) -> Releases:
-        protection = self.protections[name]
         if ledger is not None:
             if self.experiment.config.reproducible_noise:
                 raise PrivacyError(
@@ -148,18 +259,18 @@ class RunSetup:
                 )
             records = dataset or self.experiment.dataset_id
             return LedgerReleases(ledger, run=self.run, dataset=records, protection=protection)
-        return AccountedReleases(client=name, protection=protection, account=account or Account())
+        return AccountedReleases(client=name, protection=protection, account=account)
 
-    def _noise(self, name: str) -> Callable[[int], NoiseSource]:
+    def _noise(self, name: str, *use: str) -> Callable[[int], NoiseSource]:
         """Returns round → secret randomness, keyed by the OS, or by the seed if the experiment says so."""
         seed, run = self.experiment.config.seed, self.run
         if not self.experiment.config.reproducible_noise:
             return lambda round: NoiseSource()
-        return lambda round: NoiseSource.reproducible_from(seed, run, name, round)
+        return lambda round: NoiseSource.reproducible_from(seed, run, name, *use, round)
 
-    def _rounding(self, name: str) -> Callable[[int], RandomBits]:
+    def _rounding(self, name: str, *use: str) -> Callable[[int], RandomBits]:
         """Returns round → secret bits for stochastic rounding, from the OS or the seed like the noise."""
         if not self.experiment.config.reproducible_noise:
             return lambda round: Keystream.from_os()
-        label = (self.experiment.config.seed, self.run, name)
+        label = (self.experiment.config.seed, self.run, name, *use)
         return lambda round: Keystream(hashlib.sha256(repr(("rounding", *label, round)).encode()).digest())

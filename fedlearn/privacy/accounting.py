@@ -98,6 +98,46 @@ def calibrate_noise(
     return _smallest(lambda noise: spent(noise) <= epsilon, MIN_NOISE_MULTIPLIER, 1.0, max_noise_multiplier)
 
 
+def calibrate_composition(
+    events: Callable[[float], Iterable[SampledGaussianEvent]], *, epsilon: float, delta: float
+) -> float:
+    """Returns the smallest noise multiplier whose ``events`` together spend at most ``epsilon``, rounded up.
+
+    For what is more than one mechanism repeated: training after a release of statistics, noise that is
+    nearly Gaussian.
+
+    Args:
+      events: noise multiplier → everything that is released; the more noise, the less spent.
+      epsilon: ε > 0.
+      delta: δ in (0, 1).
+
+    Raises:
+      TargetUnreachable: no noise suffices; says what the most of it would spend.
+
+    >>> statistics = SampledGaussianEvent(noise_multiplier=6.0, sample_rate=1.0, steps=1)
+    >>> def both(noise_multiplier):
+    ...     return statistics, SampledGaussianEvent(
+    ...         noise_multiplier=noise_multiplier, sample_rate=1.0, steps=30)
+    >>> calibrate_composition(both, epsilon=1.0, delta=1e-3)
+    15.62
+    """
+    positive(epsilon=epsilon)
+    between(0.0, 1.0, delta=delta)
+
+    def spent(noise_multiplier: float) -> float:
+        composed = grouped(events(noise_multiplier))
+        return _near_gaussian(lambda left: _epsilon(_gaussian(composed), left), composed, delta)
+
+    least = spent(MAX_NOISE_MULTIPLIER)
+    if least > epsilon:
+        raise TargetUnreachable(
+            f"epsilon={epsilon:g} at delta={delta:g} is out of reach: with noise_multiplier="
+            f"{MAX_NOISE_MULTIPLIER:g} all releases together still spend {format_epsilon(least)}."
+            " Take fewer rounds, spend less on statistics, or raise epsilon"
+        )
+    return _smallest(lambda noise: spent(noise) <= epsilon, MIN_NOISE_MULTIPLIER, 10.0, MAX_NOISE_MULTIPLIER)
+
+
 def calibrate_steps(*, epsilon: float, delta: float, sample_rate: float, noise_multiplier: float) -> int:
     """Returns the greatest number of steps whose ε is at most ``epsilon``, up to a million.
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from fedlearn._types import RingVector, Vector
+from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import FedLearnError, MalformedMessage, ProtocolError
 from fedlearn.rounds.member import Member, Membership
 from fedlearn.rounds.messages import (
@@ -59,6 +60,8 @@ class Client:
       issuer: signs what the run has spent; None: it states nothing.
       membership: key and latches; needed in ``masked`` mode.
       rounding: round → secret bits for its stochastic rounding.
+      noise: round → secret randomness of its part of the cohort's noise.
+      first: its release before training, under a run id of its own; None if there is none.
     """
 
     def __init__(
@@ -73,15 +76,19 @@ class Client:
         issuer: Issuer | None = None,
         membership: Membership | None = None,
         rounding: Callable[[int], RandomBits],
+        noise: Callable[[int], NoiseSource] = lambda round: NoiseSource(),
+        first: Client | None = None,
     ) -> None:
         self.name = name
         self.releases = releases
         self._issuer = issuer
-        self._run = run
+        self.run = run
         self._trainer = trainer
         self._protection = protection
         self._dimension = dimension
         self._rounding = rounding
+        self._noise = noise
+        self._first = first
         self._member = _member_of(name, run, protection.secure, membership)
 
     def handle(self, message: Message, *, reveal_detail: bool = False) -> Message:
@@ -96,7 +103,7 @@ class Client:
             return self.answer(message)
         except FedLearnError as error:
             failure = Failure(
-                run=self._run,
+                run=self.run,
                 round=_round_of(message),
                 code=type(error).__name__,
                 detail=str(error)[:4096] if reveal_detail else "",
@@ -115,8 +122,10 @@ class Client:
         if message.client != self.name:
             raise ProtocolError(f"request for client {message.client!r} reached {self.name!r}")
         request = decode_request(message.body)
-        if request.run != self._run:
-            raise ProtocolError(f"request of run {request.run!r}; this client serves {self._run!r}")
+        if self._first is not None and request.run == self._first.run:
+            return self._first.answer(message)
+        if request.run != self.run:
+            raise ProtocolError(f"request of run {request.run!r}; this client serves {self.run!r}")
         if isinstance(request, TrainRequest | SecureTrainRequest):
             return self.releases.answered(message) or self._trained(request, message)
         if isinstance(request, ReceiptRequest):
@@ -146,7 +155,7 @@ class Client:
         with self.releases.reserved(message, round=request.round) as commit:
             update = self._trainer.train(params, round=request.round)
             vector = update if secure is None else self._encoded(update, secure, request.round)
-            reply = self._reply(TrainReply(run=self._run, round=request.round), vector)
+            reply = self._reply(TrainReply(run=self.run, round=request.round), vector)
             commit(reply)
         return reply
 
@@ -171,14 +180,18 @@ class Client:
                 ahead = self._agreed()[1].answer(request.round + 1, request.ahead)
             except ProtocolError as error:
                 refusal = type(error).__name__
-        return SecureReply(run=self._run, round=request.round, payload=payload, ahead=ahead, refusal=refusal)
+        return SecureReply(run=self.run, round=request.round, payload=payload, ahead=ahead, refusal=refusal)
 
     def _reply(self, reply: Reply, *vectors: RingVector | Vector) -> Message:
         return Message(client=self.name, body=encode(reply), vectors=vectors)
 
     def _encoded(self, update: Vector, secure: SecureSum, round: int) -> RingVector:
-        bits = self._rounding(round)
-        return secure.encoding.encode(update, weight=self._protection.weight, bits=bits)
+        """Returns the vector in the ring: weighted and rounded, or a sum with our part of the noise."""
+        if secure.noise is None:
+            bits = self._rounding(round)
+            return secure.encoding.encode(update, weight=self._protection.weight, bits=bits)
+        # The conversion to an unsigned type is the reduction modulo 2^b.
+        return secure.noise.part(update, self._noise(round)).astype(secure.encoding.dtype)
 
     def _agreed(self) -> tuple[SecureSum, Member]:
         if self._protection.secure is None or self._member is None:

@@ -46,24 +46,26 @@ class MaskedRounds:
         cohort: Sequence[str],
         exchange: Exchange,
         *,
+        dimension: int,
         upcoming: Sequence[str] = (),
     ) -> tuple[RingVector, tuple[str, ...]]:
         """Returns the sum of the survivors' encoded updates, and the survivors.
 
         Args:
           secure: what the members agreed on.
-          params: the global vector, shape (d,), float32.
+          params: the global vector, float32.
           cohort: the clients of this round.
           exchange: sends its messages.
+          dimension: length of an update, d.
           upcoming: the clients of the next round, whose session is prepared; empty prepares none.
 
         Raises:
           TooFewClients: quorum, threshold or floor was missed.
           FaultyDealer: a client's true shares rebuild no secret.
         """
-        session = self._prepared_for(cohort, exchange) or self._opened(secure, cohort, exchange, len(params))
+        session = self._prepared_for(cohort, exchange) or self._opened(secure, cohort, exchange, dimension)
         session.bind(model_digest=model_digest(params), configuration_digest=secure.configuration_digest)
-        ahead = self._preparation(secure, upcoming, exchange, len(params))
+        ahead = self._preparation(secure, upcoming, exchange, dimension)
         round = _MaskedRound(session, ahead, exchange, run=self._run, observe=self._observe)
         try:
             round.complete(params)

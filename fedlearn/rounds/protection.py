@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fedlearn.errors import ConfigError
+from fedlearn.errors import ConfigError, PrivacyError
+from fedlearn.privacy.cohort_noise import CohortNoise
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.privacy.guarantee import Unit
 from fedlearn.privacy.ledger import Budget
@@ -33,6 +34,8 @@ class SecureSum:
       encoding: how reals become ring elements.
       roster: the pinned identities of all clients.
       weights: public weight of each client, in (0, 1]; bound in every session.
+      noise: integer noise that the cohort adds up to; None: each client protects its own vector, or
+        nobody does.
     """
 
     mode: Literal["masked", "ideal"]
@@ -40,11 +43,13 @@ class SecureSum:
     encoding: FixedPoint
     roster: Roster
     weights: tuple[tuple[str, float], ...]
+    noise: CohortNoise | None = None
 
     @property
     def configuration_digest(self) -> bytes:
         """SHA-256 over everything that clients must agree on before they add up."""
-        return hashlib.sha256(repr((self.parameters, self.encoding, self.weights)).encode()).digest()
+        agreed = (self.parameters, self.encoding, self.weights, self.noise)
+        return hashlib.sha256(repr(agreed).encode()).digest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,8 @@ class Protection:
     Attributes:
       weight: public weight of the client's update, in (0, 1].
       plan: the steps of a round, from the declared size.
-      record: record-level DP in each of these steps; None trains without.
+      record: record-level DP in each of these steps: with noise of its own, unless the cohort shares
+        it; None trains without.
       secure: secure aggregation of the update; None sends it in the clear.
       budget: what the client's records may spend in the run; None leaves it to the number of rounds.
     """
@@ -68,6 +74,16 @@ class Protection:
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
             raise ConfigError(f"weight={self.weight} must lie in (0, 1]; divide by the largest weight")
+        if self.shared is not None and self.plan.steps != 1:
+            raise PrivacyError(
+                f"{self.plan.steps} local steps under noise that the cohort shares: after the first, a record"
+                " steers its own client's gradients under a fraction of the noise; take 1 step a round"
+            )
+
+    @property
+    def shared(self) -> CohortNoise | None:
+        """The noise that the cohort adds together; None if it does not."""
+        return None if self.secure is None else self.secure.noise
 
     @property
     def unit(self) -> Unit:
@@ -77,10 +93,14 @@ class Protection:
     @property
     def clip_norm(self) -> float:
         """C, L2 bound of one unit's contribution to one release; infinite without DP."""
+        if self.shared is not None:
+            return self.shared.clip_norm
         return math.inf if self.record is None else self.record.max_grad_norm
 
     def event(self) -> SampledGaussianEvent | None:
-        """Returns what one round of training spends, per record; None without DP."""
+        """Returns what one round spends, per record; None without DP."""
+        if self.shared is not None:
+            return self.shared.event(sample_rate=self.plan.sample_rate)
         if self.record is None:
             return None
         return SampledGaussianEvent(

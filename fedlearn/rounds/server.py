@@ -71,6 +71,10 @@ class RoundServer:
       strict: raise when a client reports an error, instead of going on without it. For engines
         where clients and server have one owner, who wants to see what is wrong.
       observe: called with (round, clients done, cohort size) as updates arrive.
+      dimension: length of an update, d; None: that of the global vector, which may carry constants
+        behind the parameters.
+      scale: round → public factor that makes an update of a mean, as clients that share their noise send
+        sums: the server takes the step.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class RoundServer:
         deadline: float | None = None,
         strict: bool = False,
         observe: Callable[[int, int, int], None] = lambda round, done, cohort: None,
+        dimension: int | None = None,
+        scale: Callable[[int], float] = lambda round: 1.0,
     ) -> None:
         self._transport = transport
         self._run = run
@@ -93,6 +99,8 @@ class RoundServer:
         self._deadline = deadline
         self._strict = strict
         self._observe = observe
+        self._dimension = dimension
+        self._scale = scale
         self._masked = MaskedRounds(run=run, observe=observe)
 
     def run_round(
@@ -101,7 +109,7 @@ class RoundServer:
         """Returns the outcome of one round over the cohort.
 
         Args:
-          params: the global vector, shape (d,), float32.
+          params: the global vector, float32: the parameters, shape (d,), and constants behind them, if any.
           cohort: ids of the clients that take part.
           round: round, counted from 0.
           upcoming: ids of the clients that take part in the next round, if they are known: with secure
@@ -143,8 +151,10 @@ class RoundServer:
             return self._in_the_clear(params, cohort, exchange)
         if self._secure.mode == "ideal":
             return self._ideal(self._secure, params, cohort, exchange)
-        total, survivors = self._masked.sum(self._secure, params, cohort, exchange, upcoming=upcoming)
-        return self._mean(self._secure, total, survivors), survivors
+        total, survivors = self._masked.sum(
+            self._secure, params, cohort, exchange, dimension=self._length(params), upcoming=upcoming
+        )
+        return self._mean(self._secure, total, survivors, exchange.round), survivors
 
     def _in_the_clear(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
         accumulator = self._aggregator.start()
@@ -163,7 +173,7 @@ class RoundServer:
         return accumulator.result(), tuple(sorted(survivors))
 
     def _ideal(self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
-        total = np.zeros(len(params), dtype=secure.encoding.dtype)
+        total = np.zeros(self._length(params), dtype=secure.encoding.dtype)
         survivors = []
         for client, vector in self._vectors(params, cohort, exchange, total.dtype):
             if vector is not None:
@@ -177,7 +187,7 @@ class RoundServer:
                 f"round {exchange.round}: {len(survivors)} of {len(cohort)} clients sent an update,"
                 f" secure_aggregation.min_survivors={floor} are needed"
             )
-        return self._mean(secure, total, survivors), tuple(sorted(survivors))
+        return self._mean(secure, total, survivors, exchange.round), tuple(sorted(survivors))
 
     def _vectors(
         self, params: Vector, cohort: Sequence[str], exchange: Exchange, dtype: np.dtype[Any]
@@ -190,6 +200,7 @@ class RoundServer:
             client: TrainRequest(run=self._run, round=exchange.round) for client in cohort
         }
         answers = exchange.send(requests, vectors=(params,))
+        shape = (self._length(params),)
         for done, (client, reply, message) in enumerate(answers, start=1):
             self._observe(exchange.round, done, len(cohort))
             vectors = message.vectors
@@ -197,7 +208,7 @@ class RoundServer:
                 yield client, None
             elif not isinstance(reply, TrainReply) or len(vectors) != 1:
                 exchange.drop(client, "UnexpectedReply")
-            elif vectors[0].shape != params.shape or vectors[0].dtype != dtype:
+            elif vectors[0].shape != shape or vectors[0].dtype != dtype:
                 exchange.drop(client, "MalformedVector")
             else:
                 yield client, vectors[0]
@@ -205,12 +216,16 @@ class RoundServer:
     def _partial_sums(self) -> Iterable[Any]:
         return self._transport.partial_sums() if isinstance(self._transport, Adding) else ()
 
-    def _mean(self, secure: SecureSum, total: RingVector, survivors: Iterable[str]) -> Vector:
+    def _mean(self, secure: SecureSum, total: RingVector, survivors: Iterable[str], round: int) -> Vector:
         # fsum rounds once, so that the order in which clients answered does not show.
         weight = math.fsum(self._weights[client] for client in survivors)
+        mean = secure.encoding.decode(total) / weight * self._scale(round)
         accumulator = self._aggregator.start()
-        accumulator.add((secure.encoding.decode(total) / weight).astype(np.float32), weight=weight)
+        accumulator.add(mean.astype(np.float32), weight=weight)
         return accumulator.result()
+
+    def _length(self, params: Vector) -> int:
+        return len(params) if self._dimension is None else self._dimension
 
 
 def _outcome(

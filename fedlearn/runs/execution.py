@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from fedlearn._types import Vector
 from fedlearn.algorithms.state import State
 from fedlearn.errors import RunError, RunInterrupted
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of
 from fedlearn.privacy.accounting import Account
 from fedlearn.rounds.checkpoint import Checkpoint
+from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.receipts import Receipts, Witness
 from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Transport
@@ -31,6 +37,8 @@ class Course:
         sent the model counts as having trained, until its receipt says what it has done.
       receipts: what the clients have signed, once the rounds are over.
       witnesses: which of them have signed the statement made of it.
+      constants: center and spread of each feature, from all clients together; None without federated
+        standardisation, and before it.
     """
 
     state: State
@@ -38,6 +46,13 @@ class Course:
     accounts: dict[str, Account] = field(default_factory=dict)
     receipts: Receipts = field(default_factory=Receipts)
     witnesses: dict[str, Witness] = field(default_factory=dict)
+    constants: Vector | None = None
+
+    @property
+    def model(self) -> Vector:
+        """The global vector as clients get it: the parameters, and the constants behind them."""
+        params = self.state.params
+        return params if self.constants is None else np.concatenate([params, self.constants])
 
     @property
     def completed(self) -> int:
@@ -82,10 +97,13 @@ class Execution:
         self._progress = progress
         self._model = setup.experiment.build_model()
         self._server = setup.server(transport, strict=strict, observe=progress.client_done)
+        self._transport = transport
+        self._strict = strict
 
     def begin(self) -> Course:
-        """Returns the course before the first round."""
-        private = {name for name, part in self._setup.protections.items() if part.event() is not None}
+        """Returns the course before the first release."""
+        parts = (*self._setup.protections.items(), *self._setup.statistics_protections.items())
+        private = {name for name, part in parts if part.event() is not None}
         return Course(
             state=self._experiment.algorithm.init(self._experiment.initial_params),
             accounts={name: Account() for name in sorted(private)},
@@ -94,10 +112,12 @@ class Execution:
     def resume(self, checkpoint: Checkpoint) -> Course:
         """Returns the course that a checkpoint kept."""
         record = checkpoint.record
+        constants = record.get("constants")
         return Course(
             state=State.from_arrays(checkpoint.arrays),
             rounds=list(record["rounds"]),
             accounts={name: Account.from_dict(entry) for name, entry in record["accounts"].items()},
+            constants=None if constants is None else np.array(constants, dtype=np.float32),
         )
 
     def run(self, course: Course) -> Course:
@@ -105,11 +125,12 @@ class Execution:
 
         Raises:
           RunInterrupted: on Ctrl-C; the checkpoint of the last completed round is kept.
-          RunError: no round gave an aggregate.
+          RunError: no round gave an aggregate, or no statistics were released before the first.
         """
         config = self._experiment.config
         self._progress.begin(config.name, config.rounds)
         try:
+            self._standardise(course)
             while course.completed < config.rounds:
                 self._round(course)
         except KeyboardInterrupt:
@@ -123,14 +144,29 @@ class Execution:
             )
         return course
 
+    def _standardise(self, course: Course) -> None:
+        """Releases the statistics that all clients standardise by, once in a run."""
+        release = self._setup.statistics
+        if release is None or course.constants is not None:
+            return
+        server = self._setup.statistics_server(self._transport, strict=self._strict)
+        outcome = server.run_round(release.request, sorted(self._experiment.population.clients), round=0)
+        self._charge(course, outcome, self._setup.statistics_protections)
+        if outcome.update is not None:
+            course.constants = constants_of(outcome.update)
+        self._save(course)
+        if outcome.update is None:
+            raise RunError(
+                f"the statistics of data.standardise='federated' were not released: {outcome.failure};"
+                " nothing was trained"
+            )
+
     def _round(self, course: Course) -> None:
         started = time.perf_counter()
         round = course.completed
         cohort = self._experiment.cohort(round)
-        outcome = self._server.run_round(
-            course.state.params, cohort, round=round, upcoming=self._upcoming(round)
-        )
-        self._charge(course, outcome)
+        outcome = self._server.run_round(course.model, cohort, round=round, upcoming=self._upcoming(round))
+        self._charge(course, outcome, self._setup.protections)
         if outcome.update is not None:
             course.state = self._experiment.algorithm.step(course.state, outcome.update)
         report = self._report(course, outcome, seconds=time.perf_counter() - started)
@@ -159,9 +195,9 @@ class Execution:
                 course.receipts, round=course.completed, statement=statement
             )
 
-    def _charge(self, course: Course, outcome: RoundOutcome) -> None:
+    def _charge(self, course: Course, outcome: RoundOutcome, protections: Mapping[str, Protection]) -> None:
         for client in outcome.asked_to_train:
-            event = self._setup.protections[client].event()
+            event = protections[client].event()
             if event is not None:
                 course.accounts[client].charge(event)
 
@@ -174,6 +210,7 @@ class Execution:
             dropped=dict(outcome.dropped),
             failure=outcome.failure,
             epsilon=course.epsilon(self._experiment.config.privacy.delta),
+            declared=DECLARED if are_declared(self._experiment.config) else "",
             trips=outcome.trips,
             bytes_up=outcome.bytes_up,
             bytes_down=outcome.bytes_down,
@@ -182,7 +219,7 @@ class Execution:
 
     def evaluate(self, course: Course) -> Metrics:
         """Returns the metrics of the global model on the common test set; empty if there is none."""
-        self._model.load(course.state.params)
+        self._model.load(course.model)
         return metrics_on(self._experiment, self._model, self._experiment.population.test)
 
     def _save(self, course: Course) -> None:
@@ -197,6 +234,7 @@ class Execution:
                 "run": self._setup.run,
                 "rounds": course.rounds,
                 "accounts": {name: account.to_dict() for name, account in course.accounts.items()},
+                "constants": None if course.constants is None else course.constants.tolist(),
             },
         ).save(self._directory.checkpoint_path)
 

@@ -30,7 +30,7 @@ def finish(
       RunDirectoryError: the folder is not writable or the disk is full; the checkpoint stays.
     """
     model = setup.experiment.build_model()
-    model.load(course.state.params)
+    model.load(course.model)
     result = result_of(
         setup,
         course,

@@ -20,6 +20,7 @@ class RoundReport:
       dropped: client → coarse reason.
       failure: why the round failed; None if it did not.
       epsilon: overall ε so far; None without DP.
+      declared: what this ε leaves out by declaration; empty if nothing.
       trips: how often requests were sent and answers awaited; with secure aggregation three in a
         round that was prepared in the one before, else five.
       bytes_up: bytes received from clients.
@@ -34,6 +35,7 @@ class RoundReport:
     dropped: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
     epsilon: float | None = None
+    declared: str = ""
     trips: int = 0
     bytes_up: int = 0
     bytes_down: int = 0

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
 from fedlearn.privacy.accounting import ACCOUNTANT, epsilon_rdp
 from fedlearn.privacy.guarantee import PrivacyGuarantee
 from fedlearn.privacy.receipt import Receipt
@@ -45,6 +46,7 @@ class ClientStatement(_Part):
     dataset: str = Field(description="the client's name of its records")
     unit: Literal["record", "client"]
     epsilon: float | None = Field(description="none: infinite, nothing is guaranteed")
+    declared: str | None = Field(default=None, description="what this ε leaves out, as the run declares")
     delta: float
     epsilon_rdp: float | None = Field(description="the same events by Rényi DP: a cross-check, never smaller")
     noise: str = Field(description="who adds it")
@@ -60,6 +62,7 @@ class Overall(_Part):
     """One number for the run, and the rule that gave it."""
 
     epsilon: float | None
+    declared: str | None = Field(default=None, description="what this ε leaves out, as the run declares")
     delta: float
     rule: str
     attacker_tpr_at_fpr: dict[str, float] = Field(
@@ -128,19 +131,20 @@ def statement_of(setup: RunSetup, course: Course) -> Statement:
         sampler=_sampler(clients),
         accountant=ACCOUNTANT,
         clients=clients,
-        overall=overall_of(list(by_client.values())),
-        composition="all releases of training in this run, those of failed and repeated rounds too",
+        overall=overall_of(list(by_client.values()), declared=_declared(setup)),
+        composition=_composition(setup),
         not_covered=_not_covered(setup),
     )
 
 
-def overall_of(by_client: list[PrivacyGuarantee]) -> Overall | None:
+def overall_of(by_client: list[PrivacyGuarantee], *, declared: str | None = None) -> Overall | None:
     """Returns the guarantee of the run: the weakest of any client's records; None without any."""
     if not by_client:
         return None
     worst = max(by_client, key=lambda guarantee: guarantee.epsilon)
     return Overall(
         epsilon=finite(worst.epsilon),
+        declared=declared,
         delta=worst.delta,
         rule=RECORD_RULE if worst.unit == "record" else "greatest over clients: each is a unit of its own",
         attacker_tpr_at_fpr={str(rate): round(worst.attacker_tpr(rate), 6) for rate in FALSE_POSITIVE_RATES},
@@ -186,6 +190,7 @@ def _client(setup: RunSetup, course: Course, name: str, guarantee: PrivacyGuaran
         dataset=setup.experiment.dataset_id,
         unit=guarantee.unit,
         epsilon=finite(guarantee.epsilon),
+        declared=_declared(setup),
         delta=guarantee.delta,
         epsilon_rdp=finite(epsilon_rdp(account.events, delta=guarantee.delta)),
         noise=guarantee.noise,
@@ -204,6 +209,16 @@ def lifetime_of(receipt: Receipt) -> Lifetime | None:
     if kept is None:
         return None
     return Lifetime(epsilon=kept.epsilon, budget=kept.budget, delta=kept.delta, ledger_head=str(kept.head))
+
+
+def _declared(setup: RunSetup) -> str | None:
+    return DECLARED if are_declared(setup.experiment.config) else None
+
+
+def _composition(setup: RunSetup) -> str:
+    training = "all releases of training in this run, those of failed and repeated rounds too"
+    charged = are_charged(setup.experiment.config)
+    return f"the standardisation statistics, and {training}" if charged else training
 
 
 def _trust(setup: RunSetup, by_client: dict[str, PrivacyGuarantee]) -> Trust:
@@ -264,6 +279,8 @@ def _not_covered(setup: RunSetup) -> list[str]:
         gaps.append("declared sizes: this simulation declares each client's true number of records")
     if config.data.standardise == "local":
         gaps.append("each client's standardisation constants stay with it, and are not noised")
+    if are_declared(config):
+        gaps.insert(0, f"{DECLARED}: exact sums over the records of all clients")
     if config.reproducible_noise:
         gaps.insert(
             0, "anything against one who knows the seed: the noise is reproducible, for simulation only"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
 from fedlearn.privacy.accounting import ACCOUNTANT, Account
 from fedlearn.privacy.guarantee import PrivacyGuarantee
 from fedlearn.runs.assessment import spread_of
@@ -84,11 +85,28 @@ def _guarantee(setup: RunSetup, account: Account) -> PrivacyGuarantee:
         delta=delta,
         unit="record",
         relation="add-remove",
-        noise="local",
-        adversary=ADVERSARY,
+        noise=setup.experiment.config.privacy.noise,
+        adversary=_adversary(setup),
         accountant=ACCOUNTANT,
-        scope="training, all rounds of this run",
+        scope=_scope(setup),
     )
+
+
+def _adversary(setup: RunSetup) -> str:
+    """Returns against whom ε holds; where the cohort shares the noise, against few of its members only."""
+    shared = None if setup.secure is None else setup.secure.noise
+    if shared is None:
+        return ADVERSARY
+    return f"{ADVERSARY}, while at most {shared.colluders} of the clients collude with them"
+
+
+def _scope(setup: RunSetup) -> str:
+    """Returns which releases ε covers, and the word for one that it does not."""
+    config = setup.experiment.config
+    training = "training, all rounds of this run"
+    if are_charged(config):
+        return f"standardisation statistics and {training}"
+    return f"{training}; {DECLARED}" if are_declared(config) else training
 
 
 def _entry(client: str, guarantee: PrivacyGuarantee, noise_multiplier: float | None) -> PrivacyEntry:

@@ -12,6 +12,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.population import RecordSet
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.statistics import constants_of, is_federated
 from fedlearn.runs.assessment import metrics_on, metrics_per_client, spread_of
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Labelled, Progress, RoundReport
@@ -20,6 +21,7 @@ from fedlearn.runs.summary import absent
 from fedlearn.simulation.engine import Engine
 from fedlearn.training.batches import StepPlan, size_of
 from fedlearn.training.local import LocalTrainer, Workbench
+from fedlearn.training.released import MomentSum
 
 
 def baselines_of(
@@ -75,7 +77,7 @@ def unprotected_baseline(
         execution = Execution(setup, engine, directory=None, progress=watch, strict=True)
         course = execution.run(execution.begin())
     model = plain.build_model()
-    model.load(course.state.params)
+    model.load(course.model)
     spread = spread_of(metrics_per_client(plain, model))
     return Baseline(metrics=course.rounds[-1]["metrics"], spread=spread)
 
@@ -132,6 +134,15 @@ def _alone(experiment: Experiment, bench: Workbench, name: str, records: RecordS
         seed=experiment.config.seed,
     )
     params = experiment.initial_params.copy()
+    constants = _constants_alone(experiment, records, size)
     for round in range(experiment.config.rounds):
-        params += trainer.train(params, round=round)
-    return params
+        params += trainer.train(np.concatenate([params, constants]), round=round)
+    return np.concatenate([params, constants])
+
+
+def _constants_alone(experiment: Experiment, records: RecordSet, size: int) -> Vector:
+    """Returns the constants that these records alone give, if the experiment standardises by all together."""
+    if not is_federated(experiment.config):
+        return np.zeros(0, dtype=np.float32)
+    moments = MomentSum(dataset=records, records=size, bound=None, divisor=size)
+    return constants_of(moments.train(experiment.initial_params, round=0).astype(np.float32))

@@ -66,10 +66,14 @@ class Engine:
         self, requests: Iterable[Message], *, deadline: float | None = None
     ) -> Iterator[Message | Lost]:
         """Yields answers as they come; the deadline never strikes."""
-        if self._undecided:
-            yield from self._timed(list(requests))
+        given = list(requests)
+        if given and decode_request(given[0].body).run != self._setup.run:
+            # A release before the first round: answered here, before workers are forked that know of it.
+            yield from self._here.exchange(given)
+        elif self._undecided:
+            yield from self._timed(given)
         else:
-            yield from self._transport.exchange(requests, deadline=deadline)
+            yield from self._transport.exchange(given, deadline=deadline)
 
     def partial_sums(self) -> Iterable[Any]:
         """Yields what the workers have added up."""
@@ -105,12 +109,12 @@ class Engine:
 
     def _workers(self, workers: int) -> WorkerPool:
         setup = self._setup
-        dimension = self.clients.workbench.model.dimension
+        model = self.clients.workbench.model
         clients = setup.experiment.population.clients
-        adders = [adder_for(setup, dimension) for _ in range(workers)]
+        adders = [adder_for(setup, model.dimension) for _ in range(workers)]
         return WorkerPool(
             self.clients,
-            dimension=dimension,
+            dimension=model.dimension + model.carried,
             workers=workers,
             adders=[adder for adder in adders if adder is not None],
             size_of=lambda client: clients[client].declared_size,

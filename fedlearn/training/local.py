@@ -47,9 +47,13 @@ class Recipe:
     loss: Loss
     proximal: float = 0.0
 
+    def learning_rate_of(self, round: int) -> float:
+        """Returns this round's step size."""
+        return self.learning_rate * self.schedule(round, self.rounds)
+
     def build_optimizer(self, parameter: torch.nn.Parameter, round: int) -> torch.optim.Optimizer:
         """Returns a fresh optimizer over the flat parameter, at this round's learning rate."""
-        rate = self.learning_rate * self.schedule(round, self.rounds)
+        rate = self.learning_rate_of(round)
         return self.optimizer(
             [parameter], learning_rate=rate, momentum=self.momentum, weight_decay=self.weight_decay
         )
@@ -77,7 +81,8 @@ class Workbench:
         """Returns local − global, shape (d,), float32, after one optimizer step per batch.
 
         Args:
-          params: the global vector, shape (d,), float32; not changed.
+          params: the global vector, shape (d,), float32, and behind it the constants that the model
+            carries, if any; not changed.
           round: round, counted from 0.
           batches: record indices of each step.
           gradient: writes the gradient for some records into the model's gradient buffer.
@@ -98,7 +103,7 @@ class Workbench:
             if mu > 0:
                 add_proximal_gradient(flat.grad, model.values, anchor, mu)
             optimizer.step()
-        update = model.params() - params
+        update = model.params() - params[: model.dimension]
         if not np.isfinite(update).all():
             raise ModelError(
                 f"round {round}: training diverged (parameters are NaN or infinite);"

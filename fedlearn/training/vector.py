@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedlearn._types import Vector
 from fedlearn.errors import ModelError
+from fedlearn.models.standardised import Standardised
 
 
 class FlatModel:
@@ -21,6 +22,8 @@ class FlatModel:
       module: the model; its parameters are views, so that training it moves ``values``.
       values: all trainable parameters, shape (d,), float32.
       gradient: their gradients, shape (d,), float32.
+      carried: number of constants that the module carries and nobody trains: those of
+        :class:`~fedlearn.models.standardised.Standardised`, else 0.
 
     Raises:
       ModelError: no trainable parameter, one that is not float32 or has no shape yet, or a layer that
@@ -39,6 +42,7 @@ class FlatModel:
                 raise ModelError(f"parameter {name!r} is {parameter.dtype}; make it torch.float32")
         self.values = torch.cat([p.detach().reshape(-1) for p in self._parameters.values()])
         self.gradient = torch.zeros_like(self.values)
+        self.carried = 2 * module.center.numel() if isinstance(module, Standardised) else 0
         self._attach()
 
     def _attach(self) -> None:
@@ -55,8 +59,14 @@ class FlatModel:
         return self.values.numel()
 
     def load(self, params: Vector) -> None:
-        """Copies a flat vector (d,) into the model."""
-        np.copyto(self.values.numpy(), params)
+        """Copies a flat vector into the model: (d,), or (d + carried,) with the constants behind.
+
+        Raises:
+          ModelError: the constants are unusable.
+        """
+        np.copyto(self.values.numpy(), params[: self.dimension])
+        if isinstance(self.module, Standardised) and len(params) > self.dimension:
+            self.module.load_constants(params[self.dimension :])
 
     def params(self) -> Vector:
         """Returns a copy of the flat vector (d,), float32."""

@@ -70,7 +70,7 @@ class TestCohortSize:
 
 class TestSecureSum:
     def test_none_unless_asked_for(self) -> None:
-        assert secure_sum(config(), FIVE, Enrolment.of(FIVE.clients).roster) is None
+        assert secure_sum(config(), FIVE, Enrolment.of(FIVE.clients).roster, dimension=3) is None
 
     def test_everything_is_made_for_the_cohort(self) -> None:
         ten = population(*range(100, 1100, 100))
@@ -79,7 +79,7 @@ class TestSecureSum:
             cohort={"fraction": 0.6},
             secure_aggregation={"enabled": True, "mode": "ideal", "value_range": 4.0, "modulus_bits": 16},
         )
-        made = secure_sum(wanted, ten, enrolment.roster)
+        made = secure_sum(wanted, ten, enrolment.roster, dimension=3)
         assert made is not None
         assert (made.mode, made.parameters.clients, made.encoding.clients) == ("ideal", 6, 6)
         assert (made.encoding.value_range, made.encoding.modulus_bits) == (4.0, 16)
@@ -89,7 +89,9 @@ class TestSecureSum:
     def test_settings_reach_the_session(self) -> None:
         wanted = {"enabled": True, "colluders": 2, "min_survivors": 8, "fractional_bits": 10}
         ten = population(*[5] * 10)
-        made = secure_sum(config(secure_aggregation=wanted), ten, Enrolment.of(ten.clients).roster)
+        made = secure_sum(
+            config(secure_aggregation=wanted), ten, Enrolment.of(ten.clients).roster, dimension=3
+        )
         assert made is not None
         assert (made.parameters.colluders, made.parameters.min_survivors) == (2, 8)
         assert made.encoding.fractional_bits == 10
@@ -98,13 +100,18 @@ class TestSecureSum:
         three = population(1, 1, 1)
         with pytest.raises(ConfigError, match="clients=3 must be at least colluders"):
             secure_sum(
-                config(secure_aggregation={"enabled": True}), three, Enrolment.of(three.clients).roster
+                config(secure_aggregation={"enabled": True}),
+                three,
+                Enrolment.of(three.clients).roster,
+                dimension=3,
             )
 
     def test_a_sum_that_could_overflow_is_refused(self) -> None:
         wanted = {"enabled": True, "modulus_bits": 16, "fractional_bits": 14}
         with pytest.raises(ConfigError, match="the sum would overflow the ring"):
-            secure_sum(config(secure_aggregation=wanted), FIVE, Enrolment.of(FIVE.clients).roster)
+            secure_sum(
+                config(secure_aggregation=wanted), FIVE, Enrolment.of(FIVE.clients).roster, dimension=3
+            )
 
 
 class TestEnrolment:
@@ -149,7 +156,7 @@ class TestProtections:
 
     def test_protections_say_which_sum_they_are_for(self) -> None:
         wanted = config(secure_aggregation={"enabled": True})
-        made = secure_sum(wanted, FIVE, Enrolment.of(FIVE.clients).roster)
+        made = secure_sum(wanted, FIVE, Enrolment.of(FIVE.clients).roster, dimension=3)
         assert all(part.secure is made for part in protections(wanted, FIVE, made).values())
 
     def test_delta_must_forbid_the_publication_of_a_record(self) -> None:

@@ -75,7 +75,7 @@ class WorkerPool:
 
     Args:
       clients: who answers; each worker makes those that it is dealt.
-      dimension: number of parameters, d.
+      dimension: length of the global vector: parameters, and constants behind them, if any.
       workers: number of processes, at least 1.
       adders: how each worker adds up; empty moves every vector.
       size_of: public measure of how long a client takes.
