@@ -22,6 +22,7 @@ from fedlearn.errors import (
 from fedlearn.privacy.chain import Head, check_chain, check_signatures
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.privacy.ledger import Budget, Ledger, Release, read
+from fedlearn.privacy.store import read_witnessed
 
 KEY = SigningKey.from_bytes(bytes(range(32)))
 ROUND = SampledGaussianEvent(noise_multiplier=1.0, sample_rate=1 / 19, steps=19)
@@ -367,3 +368,58 @@ def test_a_full_disk_leaves_the_ledger_as_it_was(path: Path) -> None:
             ledger.commit("a", bytes(1_000_000))
         assert ledger.head == head
         assert ledger.state("a") == "reserved"
+
+
+def test_a_file_that_is_replaced_while_in_use_is_noticed(path: Path) -> None:
+    """What is written into the unlinked file would be lost: nothing is written any more."""
+    with open_ledger(path) as ledger:
+        ledger.reserve(release("a"))
+        shutil.copy(path, path.with_suffix(".old"))
+        path.with_suffix(".old").replace(path)
+        with pytest.raises(TamperedLedger, match="replaced while it was in use"):
+            ledger.reserve(release("b"))
+
+
+def test_rows_that_are_taken_back_while_in_use_are_noticed(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.reserve(release("a"))
+        ledger.reserve(release("b"))
+        assert ledger.head.length == 3
+        vandalise(path, "DELETE FROM rows WHERE length = 3")
+        with pytest.raises(TamperedLedger, match="old or foreign copy"):
+            ledger.reserve(release("c"))
+
+
+def test_another_process_s_rows_are_checked_before_the_next_is_written(path: Path) -> None:
+    with open_ledger(path) as ledger, open_ledger(path) as other:
+        other.reserve(release("a"))
+        vandalise(
+            path, "UPDATE rows SET body = replace(body, '\"steps\":19', '\"steps\":1') WHERE length = 2"
+        )
+        with pytest.raises(TamperedLedger, match="does not follow"):
+            ledger.reserve(release("b"))
+
+
+def test_signatures_are_checked_on_opening_where_the_key_is_known(path: Path) -> None:
+    open_ledger(path).close()
+    open_ledger(path, public=KEY.public).close()
+    with pytest.raises(TamperedLedger, match="row 1 is not signed"):
+        open_ledger(path, public=SigningKey.generate().public)
+
+
+def test_what_a_crash_cut_off_is_burned_by_run(ledger: Ledger) -> None:
+    ledger.reserve(release("a"))
+    ledger.reserve(release("b"))
+    ledger.commit("b", b"update")
+    assert ledger.burn_cut_off("another") == []
+    assert ledger.burn_cut_off("r1") == ["a"]
+    assert (ledger.state("a"), ledger.state("b")) == ("burned", "committed")
+
+
+def test_a_witnessed_receipt_gives_way_to_a_longer_ledger_only(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.witness("hospital-4", length=7, receipt=b"seven")
+        ledger.witness("hospital-4", length=5, receipt=b"five")
+        assert read_witnessed(path) == {"hospital-4": b"seven"}
+        ledger.witness("hospital-4", length=9, receipt=b"nine")
+    assert read_witnessed(path) == {"hospital-4": b"nine"}
