@@ -12,10 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args
 
 import pytest
 
 from fedlearn.config import ExperimentConfig, keys
+from fedlearn.rounds import messages as rounds
+from fedlearn.secagg import messages as secagg
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -132,6 +135,14 @@ def named_in(path: Path) -> set[str]:
     classes = [node for node in body if isinstance(node, ast.ClassDef)]
     inside = {f"{c.name}::{f.name}" for c in classes for f in c.body if isinstance(f, ast.FunctionDef)}
     return inside | {node.name for node in body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("unions", [(secagg.Request, secagg.Reply), (rounds.Request, rounds.Reply)])
+def test_every_message_is_on_the_page_about_the_wire(unions: tuple[Any, ...]) -> None:
+    page = (DOCS / "wire-format.md").read_text(encoding="utf-8")
+    tags = [kind.__struct_config__.tag for union in unions for kind in get_args(union)]
+    assert len(tags) >= 6
+    assert [tag for tag in tags if f"| `{tag}` |" not in page] == []
 
 
 def test_examples_of_secure_aggregation_hold() -> None:

@@ -14,6 +14,7 @@ from fedlearn.config import FaultsConfig
 from fedlearn.errors import RunInterrupted
 from fedlearn.experiment import Experiment
 from fedlearn.rounds.messages import (
+    ReceiptRequest,
     Request,
     SecureRequest,
     SecureTrainRequest,
@@ -55,6 +56,11 @@ TRIP_3 = message(SecureRequest(run="run", round=3, payload=UNMASK, ahead=SHARE))
 def test_who_stays_gets_the_message_as_it_is() -> None:
     for sent in (TRIP_1, TRIP_3, message(TrainRequest(run="run", round=3), MODEL)):
         assert gone(9, Step.ADVERTISE)(sent) is sent
+
+
+def test_who_vanished_is_back_when_the_run_is_over() -> None:
+    asked = message(ReceiptRequest(run="run", round=3))
+    assert gone(3, Step.ADVERTISE)(asked) is asked
 
 
 @pytest.mark.parametrize(("sent", "ahead"), [(TRIP_1, ADVERTISE), (TRIP_3, SHARE)])
