@@ -321,6 +321,7 @@ class ServerSession:
         self._survival().check_floor(self._session(), answered)
         self._check_holders(answered, survivors=answered)
         self._headers = {client: expect(self._answers[client], MaskedInput) for client in answered}
+        self._packages = {}  # they have reached their holders; the next session's are on their way
         self._survivors = self._asked = answered
 
     def _close_agree(self, answered: tuple[str, ...]) -> None:
