@@ -64,6 +64,12 @@ test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or o
 test-deployment: $(VENV)/.developing  ## Run the fault table on real processes over TLS: half an hour
 	@$(BIN)/pytest -q -m deployment
 
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzzing  ## Fuzz every decoder for FUZZ_SECONDS (60) each: twenty minutes
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 # The leash ends the SuperLink that `flwr run` leaves behind. The last line is there because
 # `flwr run` ends with 0 also when the run has failed.
 .PHONY: flower
@@ -85,7 +91,7 @@ docs: $(VENV)/.developing  ## Build the documentation into site/
 
 .PHONY: clean
 clean:  ## Remove what the targets above have written, .venv included
-	rm -rf $(VENV) .flwr runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .flwr runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache fuzz-findings
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -95,6 +101,10 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "setting up $(VENV) (a few minutes the first time)"
 	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.fuzzing: pyproject.toml constraints.txt $(VENV)/.developing
+	@$(PIP) -e ".[dev,docs,fuzz]"
 	@touch $@
 
 $(VENV)/.developing: pyproject.toml constraints.txt $(VENV)/.installed

@@ -38,5 +38,5 @@ def step_of(body: bytes) -> Step:
     """
     try:
         return _REQUESTS[_tag.decode(_elements.decode(body)[0])]
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
         raise MalformedMessage("the body is no request of a session") from None

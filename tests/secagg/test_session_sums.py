@@ -86,6 +86,25 @@ def test_threshold_met_exactly_and_missed_by_one(count: int) -> None:
     assert (caught.value.answered, caught.value.needed) == (agreed.threshold - 1, agreed.threshold)
 
 
+@pytest.mark.slow
+def test_threshold_in_one_neighbourhood_met_exactly_and_missed_by_one() -> None:
+    """In a sparse graph holders of one client fall silent; nobody else can lose more of its own."""
+    for missing in (0, 1):
+        federation = Federation(70, colluders=2, dropout=0.1)
+        federation.until("unmask")
+        cohort = federation.server._session()
+        threshold, owner = cohort.parameters.threshold, names_of(70)[0]
+        holders = [owner, *cohort.neighbours[owner]]
+        federation.exchange(silent=holders[threshold - missing :])
+        if not missing:
+            federation.server.advance()
+            np.testing.assert_array_equal(federation.server.total, federation.ideal(names_of(70)))
+            continue
+        with pytest.raises(TooFewClients, match="unmask: .* threshold") as caught:
+            federation.server.advance()
+        assert (caught.value.answered, caught.value.needed) == (threshold - 1, threshold)
+
+
 def test_a_step_that_was_short_may_be_closed_later() -> None:
     federation = Federation(5)
     late = names_of(5)[3:]
@@ -99,12 +118,27 @@ def test_a_step_that_was_short_may_be_closed_later() -> None:
     np.testing.assert_array_equal(federation.run_all(), federation.ideal(names_of(5)))
 
 
-@given(data=st.data(), count=st.integers(4, 12), bits=st.sampled_from([16, 32]))
+@given(data=st.data(), count=st.integers(4, 12), bits=st.sampled_from([16, 32, 64]))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_dropouts_at_every_step_give_an_exact_sum_or_none(data: st.DataObject, count: int, bits: int) -> None:
+    assert_exact_or_none(data, count, bits, most=2)
+
+
+@pytest.mark.slow
+@given(data=st.data(), count=st.integers(4, 50), bits=st.sampled_from([16, 32, 64]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_dropouts_of_up_to_fifty_clients_give_an_exact_sum_or_none(
+    data: st.DataObject, count: int, bits: int
+) -> None:
+    assert_exact_or_none(data, count, bits, most=count // 4 + 1)
+
+
+def assert_exact_or_none(data: st.DataObject, count: int, bits: int, *, most: int) -> None:
+    """Any clients vanish from any step on, in vectors of any small dimension."""
     names = names_of(count)
-    drops = {step: data.draw(st.sets(st.sampled_from(names), max_size=2)) for step in STEPS}
-    federation = Federation(count, modulus_bits=bits, dimension=3, seed=count)
+    drops = {step: data.draw(st.sets(st.sampled_from(names), max_size=most)) for step in STEPS}
+    dimension = data.draw(st.sampled_from([1, 3, 16, 17]))
+    federation = Federation(count, modulus_bits=bits, dimension=dimension, seed=count)
     try:
         total = federation.run_all(drops=drops)
     except TooFewClients:
