@@ -100,7 +100,7 @@ def test_threshold_in_one_neighbourhood_met_exactly_and_missed_by_one() -> None:
             federation.server.advance()
             np.testing.assert_array_equal(federation.server.total, federation.ideal(names_of(70)))
             continue
-        with pytest.raises(TooFewClients, match="unmask: .* threshold") as caught:
+        with pytest.raises(TooFewClients, match=r"unmask: .* threshold") as caught:
             federation.server.advance()
         assert (caught.value.answered, caught.value.needed) == (threshold - 1, threshold)
 
