@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from fedlearn._types import RingVector
-from fedlearn.crypto import entropy, prg
+from fedlearn.crypto import aead, entropy, prg
 from fedlearn.crypto.agreement import AgreementKey
 from fedlearn.errors import ProtocolError
-from fedlearn.secagg import masking
+from fedlearn.secagg import dealing, masking
 from fedlearn.secagg.masking import pairwise_seeds, self_mask_seed
 from fedlearn.secagg.ring import ideal_sum
 from tests.secagg.secagg_session import DeterministicEntropy, Federation, names_of
@@ -102,6 +102,31 @@ def test_the_view_is_the_same_when_honest_inputs_are_replaced(monkeypatch: pytes
     assert one.sent["share"] == other.sent["share"]
 
 
+def test_vectors_look_the_same_when_one_honest_input_is_replaced() -> None:
+    """Zeros against a text of the client's, byte by byte, for one client and for its sums with others.
+
+    The sum over all is another one, as it must be; of everything short of it, two samples of 2¹⁹ bytes
+    are compared by the chi-squared test of homogeneity.
+    """
+    dimension = 2**18
+    text = np.resize(np.frombuffer(b"the diagnosis of a patient", np.uint8), 2 * dimension).view("<u2")
+    samples = []
+    for replaced in (np.zeros(dimension, "<u2"), text):
+        federation = Federation(5, dimension=dimension, modulus_bits=16)
+        federation.inputs[NAMES[0]] = replaced.copy()
+        federation.until("agree")
+        samples.append([federation.sent["inputs"][name][1] for name in NAMES])
+    subsets = [range(size) for size in range(1, 5)]
+    for subset in subsets:
+        first, second = (
+            np.bincount(
+                ideal_sum(v for v in (s[i] for i in subset) if v is not None).view(np.uint8), minlength=256
+            )
+            for s in samples
+        )
+        assert chi2.sf(((first - second) ** 2 / (first + second)).sum(), 255) > ALARM / len(subsets)
+
+
 STEPS = ["advertise", "share", "inputs", "agree", "unmask"]
 
 
@@ -163,6 +188,30 @@ def test_every_seed_traces_to_256_bits_of_the_operating_system(monkeypatch: pyte
     assert set(used) == traced
     assert len(traced) == 5 + 10
     assert all(len(seed) == 32 for seed in used)
+
+
+def test_every_box_has_a_key_of_its_own_from_an_agreement_of_256_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each way between two clients: 32 bytes by HKDF from X25519, whose private key is one draw."""
+    keys: list[bytes] = []
+
+    def seal(key: bytes, plaintext: bytes, *, context: bytes) -> bytes:
+        keys.append(key)
+        return aead.seal(key, plaintext, context=context)
+
+    monkeypatch.setattr(dealing, "seal", seal)
+    rounds = 5
+    for number in range(rounds):
+        federation = Federation(5, round=number)
+        federation.until("inputs")
+        for client in federation.clients.values():
+            assert client._secrets is not None
+            own = client._secrets.share_key, client._secrets.mask_key
+            assert len({key.to_bytes() for key in own}) == 2
+            assert all(len(key.to_bytes()) == 32 for key in own)
+    assert len(keys) == len(set(keys)) == rounds * 5 * 4
+    assert {len(key) for key in keys} == {32}
 
 
 def test_no_seed_is_ever_used_for_two_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
