@@ -131,7 +131,15 @@ def open_receipt(signed: SignedReceipt, *, public: bytes) -> Receipt:
         if values.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         return _receipt(values)
-    except (FedLearnError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        FedLearnError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise TamperedStatement(f"a receipt cannot be read: {error}") from None
 
 

@@ -134,7 +134,7 @@ def _check_entry(statement: bytes, own: Receipt) -> None:
         events = [event_from_dict(event) for event in entry["events"]]
         stated = math.inf if entry["epsilon"] is None else float(entry["epsilon"])
         same = (events, entry["unit"], entry["delta"]) == (list(own.events), own.unit, own.delta)
-    except (ValueError, KeyError, TypeError, FedLearnError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, FedLearnError) as error:
         raise ProtocolError(f"the run's statement cannot be read: {error}") from None
     spent = own.account.epsilon(delta=own.delta)
     if not same or not (stated == spent or math.isclose(stated, spent, rel_tol=_TOLERANCE)):

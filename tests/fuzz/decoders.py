@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,13 +15,18 @@ import numpy as np
 
 from fedlearn.config import ExperimentConfig
 from fedlearn.crypto import aead, identity, merkle, shamir
+from fedlearn.crypto.framing import frame
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import FedLearnError
 from fedlearn.federation import assignment, envelope, frames, terms
 from fedlearn.federation.provisioning import keys
 from fedlearn.federation.roster import FederationRoster, Member
+from fedlearn.privacy import receipt
 from fedlearn.privacy.chain import Head
+from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.receipt import Lifetime, Receipt, SignedReceipt
 from fedlearn.rounds import messages as rounds_messages
+from fedlearn.rounds import receipts
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg import messages as secagg_messages
@@ -30,6 +36,20 @@ from tests.secagg.secagg_session import Federation, key_of, names_of
 CONSORTIUM = SigningKey.from_bytes(bytes(range(32)))
 STEPS = ["advertise", "share", "inputs", "agree", "unmask"]
 KEY = bytes(32)
+
+
+SPENT = SampledGaussianEvent(noise_multiplier=1.0, sample_rate=0.1, steps=10)
+RECEIPT = Receipt(
+    client="oslo",
+    run="r",
+    dataset="heart",
+    unit="record",
+    clip_norm=1.0,
+    delta=1e-5,
+    events=(SPENT,),
+    noise="os",
+    lifetime=Lifetime(epsilon=1.0, budget=2.0, delta=1e-5, head=Head.parse("12:" + "ab" * 32)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +163,23 @@ def key_requests() -> list[bytes]:
         return [keys.encode(request)]
 
 
+def open_any_receipt(body: bytes) -> object:
+    """What a member signs: its signature is true, whatever it says."""
+    signed = SignedReceipt(body, CONSORTIUM.sign(frame(receipt._LABEL, body)))
+    return receipt.open_receipt(signed, public=CONSORTIUM.public)
+
+
+def statements() -> list[bytes]:
+    entry = {
+        "client": RECEIPT.client,
+        "events": [event.to_dict() for event in RECEIPT.events],
+        "epsilon": RECEIPT.account.epsilon(delta=RECEIPT.delta),
+        "unit": RECEIPT.unit,
+        "delta": RECEIPT.delta,
+    }
+    return [json.dumps({"clients": [entry]}).encode()]
+
+
 DECODERS: dict[str, Decoder] = {
     "secagg-request": Decoder(decode=secagg_messages.decode_request, samples=secagg_requests),
     "secagg-reply": Decoder(decode=secagg_messages.decode_reply, samples=secagg_replies),
@@ -175,6 +212,8 @@ DECODERS: dict[str, Decoder] = {
         decode=lambda body: Head.parse(body.decode(errors="replace")),
         samples=lambda: [b"12:" + b"ab" * 32],
     ),
+    "receipt": Decoder(decode=open_any_receipt, samples=lambda: [RECEIPT.sign(CONSORTIUM).body]),
+    "statement": Decoder(decode=lambda body: receipts._check_entry(body, RECEIPT), samples=statements),
     "box": Decoder(
         decode=lambda body: aead.open_sealed(KEY, body, context=b"c"),
         samples=lambda: [aead.seal(KEY, b"share", context=b"c")],

@@ -20,6 +20,8 @@ ROOT = Path(fedlearn.__file__).parent
 NAMES = sorted(DECODERS)
 ON_EACH = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
 NESTED = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | st.text(),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -82,6 +84,13 @@ def test_nothing_nested_deeply_and_bytes_without_meaning(name: str, body: bytes)
     try_to_decode(name, body)
 
 
+@pytest.mark.parametrize("name", ["receipt", "statement", "experiment", "ledger-head"])
+def test_numbers_beyond_every_float(name: str) -> None:
+    for body in DECODERS[name].samples():
+        for number in NUMBER.finditer(body):
+            try_to_decode(name, body[: number.start()] + b"1" + b"0" * 400 + body[number.end() :])
+
+
 def test_no_module_of_the_protocol_that_decodes_is_forgotten() -> None:
     """What a client's ledger keeps of its own replies comes from no one else."""
     pattern = re.compile(r"Decoder\(|json\.(?:loads|decode)\(|msgpack\.decode\(")
@@ -92,7 +101,7 @@ def test_no_module_of_the_protocol_that_decodes_is_forgotten() -> None:
         if pattern.search(path.read_text("utf-8"))
     }
     fuzzed = {"secagg/messages.py", "secagg/roster.py", "secagg/step.py"}
-    fuzzed |= {"rounds/messages.py", "rounds/checkpoint.py"}
+    fuzzed |= {"rounds/messages.py", "rounds/checkpoint.py", "rounds/receipts.py"}
     assert found - {"rounds/releases.py"} == fuzzed
 
 
