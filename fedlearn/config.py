@@ -173,11 +173,13 @@ class PrivacyConfig(Section):
     """Differential privacy: what is promised, and to what the noise is calibrated."""
 
     enabled: bool = Field(default=False, description="train with differential privacy")
-    unit: Literal["record"] = Field(default="record", description="what the guarantee protects")
-    noise: Literal["local", "distributed"] = Field(
+    unit: Literal["record", "client"] = Field(
+        default="record", description="what the guarantee protects: one record, or one client with all it has"
+    )
+    noise: Literal["local", "distributed", "central"] = Field(
         default="local",
-        description="who adds the noise: each client all of it, or the cohort together under secure"
-        " aggregation, in rounds of one step",
+        description="who adds the noise: each client all of it (records), the cohort together under secure"
+        " aggregation (records: in rounds of one step), or the server (clients)",
     )
     epsilon: float | None = Field(
         default=None, gt=0, description="ε to calibrate the noise to, over all rounds, per client"
@@ -203,6 +205,29 @@ class PrivacyConfig(Section):
         gt=0,
         description="L2 bound of one record's (x, x² − 1) in these sums, in public units;"
         " none: √(2 · features)",
+    )
+    clip_norm: float = Field(
+        default=1.0, gt=0, description="unit client: L2 bound of an update; the first, if adaptive"
+    )
+    clip_quantile: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="unit client: share of updates that an adaptive clip_norm leaves whole; none: it stays",
+    )
+    clip_learning_rate: float = Field(
+        default=0.2, gt=0, description="step of clip_norm towards clip_quantile"
+    )
+    clip_bit_stddev: float | None = Field(
+        default=None,
+        gt=0,
+        description="noise on the number of updates within clip_norm; none: a tenth of the cohort, or three"
+        " times noise_multiplier where that is more",
+    )
+    against: Literal["everyone", "outsiders"] = Field(
+        default="everyone",
+        description="unit client: whom epsilon is calibrated against: all that the guarantee names, or those"
+        " only who get the model and see no cohort, which must be Poisson",
     )
 
     @model_validator(mode="after")

@@ -5,7 +5,10 @@
     FedLearnError
     ├── ConfigError                 the experiment cannot mean what it says
     │   ├── UnknownName             no part is registered under that name
-    │   └── UnsafeFile              a key that others can read, a link where records should be
+    │   ├── UnsafeFile              a key that others can read, a link where records should be
+    │   ├── NonLinearAggregator     clients' updates would be compared where only a sum may be seen
+    │   ├── SecureAggregationNeeded noise that clients share protects nobody in the clear
+    │   └── RingTooSmall            the noisy sum leaves too few steps of the ring for the signal
     ├── DataError                   records are missing, malformed or too few
     ├── ModelError                  the model cannot be trained as asked
     ├── PrivacyError                a guarantee cannot be given
@@ -14,7 +17,10 @@
     │   ├── LedgerUnavailable       locked, full, not readable: nothing is trained until it is mended
     │   ├── TamperedLedger          rows changed, or an old copy put back: nothing is trained
     │   ├── TamperedStatement       a statement, receipt or figure of a run that does not verify
-    │   └── TargetUnreachable       no noise meets the target; says what could be met
+    │   ├── TargetUnreachable       no noise meets the target; says what could be met
+    │   ├── DeltaTooLarge           δ allows a record or a client to be published
+    │   ├── UnboundedWeights        a client's weight in the sum has no public bound
+    │   └── SamplerMismatch         cohorts are not drawn as the accountant would have to assume
     ├── ProtocolError               a message or a round breaks the protocol
     │   ├── TamperedMessage         does not verify, or is not what its sender signed
     │   ├── MalformedMessage        does not decode under the schema and size limits
@@ -71,6 +77,18 @@ class UnsafeFile(ConfigError):
     """A private file is readable by others, or a path leads out of where it should lie."""
 
 
+class NonLinearAggregator(ConfigError):
+    """An aggregator that compares updates, where only their sum may be seen or is bounded."""
+
+
+class SecureAggregationNeeded(ConfigError):
+    """Noise that clients share, without the secure aggregation that alone makes it protect them."""
+
+
+class RingTooSmall(ConfigError):
+    """The ring of secure aggregation leaves too few steps for the signal beside the noise."""
+
+
 class DataError(FedLearnError):
     """Records are missing, malformed or too few to train on."""
 
@@ -107,6 +125,18 @@ class TamperedLedger(PrivacyError):
 
 class TamperedStatement(PrivacyError):
     """Something that a run states about its privacy is not what was signed, or does not follow from it."""
+
+
+class DeltaTooLarge(PrivacyError):
+    """δ is not below one over the number of records, or of clients: it allows one to be published."""
+
+
+class UnboundedWeights(PrivacyError):
+    """A client's weight follows from its private number of records, so that nothing bounds its influence."""
+
+
+class SamplerMismatch(PrivacyError):
+    """Amplification by sampling is asked for, and cohorts are not drawn so that it is earned."""
 
 
 class TargetUnreachable(PrivacyError):

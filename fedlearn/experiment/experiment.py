@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,8 +20,9 @@ from fedlearn.algorithms import ALGORITHMS
 from fedlearn.algorithms.state import Algorithm
 from fedlearn.config import ExperimentConfig
 from fedlearn.data import PARTITIONERS
-from fedlearn.errors import ConfigError, FedLearnError
-from fedlearn.experiment.plan import cohort_size
+from fedlearn.errors import ConfigError, FedLearnError, NonLinearAggregator
+from fedlearn.experiment.client_level import check_client_level, protects_clients
+from fedlearn.experiment.plan import cohort_of, is_poisson
 from fedlearn.experiment.population import (
     Population,
     RecordSet,
@@ -86,6 +86,7 @@ class Experiment:
             self._check_summable()
         check_shared_noise(self.config)
         check_statistics(self.config)
+        check_client_level(self.config, self.aggregator)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
 
     def _check_data(self) -> None:
@@ -110,11 +111,11 @@ class Experiment:
 
     def _check_summable(self) -> None:
         if not self.aggregator.linear:
-            raise ConfigError(
+            raise NonLinearAggregator(
                 f"aggregation.name={self.config.aggregation.name!r} needs each client's update in the clear;"
                 " secure aggregation reveals only their sum: use 'weighted-mean', or switch one of them off"
             )
-        if self.config.cohort.sampling == "poisson" and self.config.cohort.fraction < 1:
+        if is_poisson(self.config) and not protects_clients(self.config):
             raise ConfigError(
                 "cohort.sampling='poisson' draws cohorts of any size; ring, quorum and floor of secure"
                 " aggregation are proved for one size: use 'fixed'"
@@ -281,11 +282,4 @@ class Experiment:
 
     def cohort(self, round: int) -> tuple[str, ...]:
         """Returns the clients of a round, sorted; decided by seed and round alone."""
-        names = sorted(self.population.clients)
-        cohort, rng = self.config.cohort, np.random.default_rng([self.config.seed, 1, round])
-        if cohort.fraction >= 1:
-            return tuple(names)
-        if cohort.sampling == "poisson":
-            return tuple(name for name in names if rng.random() < cohort.fraction)
-        count = cohort_size(self.config, self.population)
-        return tuple(sorted(rng.choice(names, size=count, replace=False).tolist()))
+        return cohort_of(self.config, self.population.clients, round)

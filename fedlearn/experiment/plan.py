@@ -5,25 +5,41 @@ All of them derive from public values: the configuration and the declared sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from fedlearn.config import ExperimentConfig, PrivacyConfig, SecureAggregationConfig
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.errors import PrivacyError
+from fedlearn.errors import DeltaTooLarge, PrivacyError
+from fedlearn.experiment.client_level import (
+    PublicNumbers,
+    client_mechanism,
+    integer_encoding,
+    is_distributed,
+    protects_clients,
+    unit_encoding,
+)
 from fedlearn.experiment.population import Population
 from fedlearn.experiment.shared import encoding_of, gradient_noise, shares_noise
 from fedlearn.privacy.accounting import calibrate_composition, calibrate_noise
 from fedlearn.privacy.cohort_noise import CohortNoise
-from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.events import Event, SampledGaussianEvent
 from fedlearn.privacy.ledger import Budget
+from fedlearn.privacy.mechanisms import ClientMechanism
+from fedlearn.privacy.sampling import CohortSampling
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters, parameters
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.batches import StepPlan
 from fedlearn.training.private import RecordPrivacy
+
+_DEVIATIONS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +80,86 @@ def declared_weights(population: Population) -> dict[str, float]:
     return {name: client.declared_size / largest for name, client in population.clients.items()}
 
 
+def cohort_of(config: ExperimentConfig, names: Iterable[str], round: int) -> tuple[str, ...]:
+    """Returns the clients of a round, sorted; decided by seed and round alone, so public."""
+    ordered = sorted(names)
+    cohort, rng = config.cohort, np.random.default_rng([config.seed, 1, round])
+    if cohort.fraction >= 1:
+        return tuple(ordered)
+    if cohort.sampling == "poisson":
+        return tuple(name for name in ordered if rng.random() < cohort.fraction)
+    count = max(1, int(cohort.fraction * len(ordered) + 0.5))
+    return tuple(sorted(rng.choice(ordered, size=count, replace=False).tolist()))
+
+
+def is_poisson(config: ExperimentConfig) -> bool:
+    """Returns whether the size of a cohort is left to chance."""
+    return config.cohort.sampling == "poisson" and config.cohort.fraction < 1
+
+
+def largest_cohort(config: ExperimentConfig, population: Population) -> int:
+    """Returns the most clients that a round is made for; a Poisson cohort is larger with odds of 10⁻⁹."""
+    if not is_poisson(config):
+        return cohort_size(config, population)
+    clients = len(population.clients)
+    expected = config.cohort.fraction * clients
+    return min(clients, math.ceil(expected + _DEVIATIONS * math.sqrt(expected)))
+
+
+def participations(config: ExperimentConfig, population: Population) -> int:
+    """Returns the most rounds that any client may be in: by the public schedule, or all."""
+    if config.cohort.fraction >= 1 or is_poisson(config):
+        return config.rounds
+    counts = Counter(
+        name for round in range(config.rounds) for name in cohort_of(config, population.clients, round)
+    )
+    return max(counts.values())
+
+
+def cohort_sampling(config: ExperimentConfig, population: Population) -> CohortSampling:
+    """Returns how cohorts are drawn, and which of them are not asked."""
+    clients, session = len(population.clients), None
+    if config.secure_aggregation.enabled:
+        session = session_parameters(config, largest_cohort(config, population))
+    return CohortSampling(
+        clients=clients,
+        rate=config.cohort.fraction,
+        poisson=is_poisson(config),
+        least=0 if session is None else session.min_survivors,
+        most=clients if session is None else session.clients,
+    )
+
+
+def mechanism(config: ExperimentConfig, population: Population, *, dimension: int) -> ClientMechanism | None:
+    """Returns the client-level mechanism of every round; None without client-level DP.
+
+    Raises:
+      PrivacyError: δ is too large, or no noise meets the ε.
+      RingTooSmall: the ring leaves too few steps for the signal.
+    """
+    if not protects_clients(config):
+        return None
+    clients, session = len(population.clients), None
+    if config.secure_aggregation.enabled:
+        session = session_parameters(config, largest_cohort(config, population))
+    numbers = PublicNumbers(
+        weights=weights(config, population),
+        cohort=config.cohort.fraction * clients if is_poisson(config) else cohort_size(config, population),
+        dimension=dimension,
+        participations=participations(config, population),
+        session=session,
+        sampling=cohort_sampling(config, population),
+    )
+    return client_mechanism(config, numbers)
+
+
 def secure_sum(
     config: ExperimentConfig,
     population: Population,
     roster: Roster,
     *,
     dimension: int,
-    besides: tuple[SampledGaussianEvent, ...] = (),
+    besides: tuple[Event, ...] = (),
 ) -> SecureSum | None:
     """Returns how updates are summed securely; None if the experiment does not ask for it.
 
@@ -87,7 +176,10 @@ def secure_sum(
     """
     if not config.secure_aggregation.enabled:
         return None
-    numbers = session_parameters(config, cohort_size(config, population))
+    numbers = session_parameters(config, largest_cohort(config, population))
+    if protects_clients(config):
+        made = mechanism(config, population, dimension=dimension)
+        return bounded_sum(config, weights(config, population), roster, numbers, mechanism=made)
     if shares_noise(config):
         sizes = [client.declared_size for client in population.clients.values()]
         noise = gradient_noise(config, parameters=numbers, sizes=sizes, dimension=dimension, besides=besides)
@@ -126,6 +218,28 @@ def exact_sum(
     )
 
 
+def bounded_sum(
+    config: ExperimentConfig,
+    public_weights: Mapping[str, float],
+    roster: Roster,
+    numbers: SessionParameters,
+    *,
+    mechanism: ClientMechanism | None,
+) -> SecureSum:
+    """Returns the sum of clipped updates: integers with noise, or reals that the server noises."""
+    wanted = config.secure_aggregation
+    return SecureSum(
+        mode=wanted.mode,
+        parameters=numbers,
+        encoding=integer_encoding(wanted.modulus_bits, clients=numbers.clients)
+        if is_distributed(config)
+        else unit_encoding(config, numbers),
+        roster=roster,
+        weights=tuple(sorted(public_weights.items())),
+        mechanism=mechanism,
+    )
+
+
 def noisy_sum(
     mode: Literal["masked", "ideal"],
     public_weights: Mapping[str, float],
@@ -149,73 +263,68 @@ def protections(
     population: Population,
     secure: SecureSum | None,
     *,
-    besides: tuple[SampledGaussianEvent, ...] = (),
+    besides: tuple[Event, ...] = (),
+    mechanism: ClientMechanism | None = None,
 ) -> dict[str, Protection]:
-    """Returns each client's protection in every round; ``besides`` is charged to the same ε.
+    """Returns each client's protection in every round.
+
+    Args:
+      config: the experiment.
+      population: its clients.
+      secure: how updates are summed; None in the clear.
+      besides: what is charged to the same ε.
+      mechanism: of client-level DP; None without.
 
     Raises:
       PrivacyError: δ is too large for a client, or no noise meets its ε; names the client.
     """
-    public_weights = weights(config, population)
-    return {
-        name: _protection(
-            config,
-            name,
-            client.declared_size,
+    public_weights, made = weights(config, population), {}
+    for name, client in population.clients.items():
+        plan = StepPlan.of(config.training, declared_size=client.declared_size)
+        record = None
+        if config.privacy.enabled and mechanism is None:
+            check_delta(config.privacy, name, client.declared_size)
+            shared = None if secure is None else secure.noise
+            record = RecordPrivacy(
+                noise_multiplier=shared.noise_multiplier
+                if shared
+                else _noise_multiplier(config, name, plan, besides),
+                max_grad_norm=config.privacy.max_grad_norm,
+                sample_rate=plan.sample_rate,
+                declared_size=client.declared_size,
+            )
+        made[name] = Protection(
             weight=public_weights[name],
+            plan=plan,
+            record=record,
+            mechanism=mechanism,
             secure=secure,
-            besides=besides,
+            budget=budget_of(config.privacy),
         )
-        for name, client in population.clients.items()
-    }
-
-
-def _protection(
-    config: ExperimentConfig,
-    name: str,
-    declared_size: int,
-    *,
-    weight: float,
-    secure: SecureSum | None,
-    besides: tuple[SampledGaussianEvent, ...],
-) -> Protection:
-    plan = StepPlan.of(config.training, declared_size=declared_size)
-    record = None
-    if config.privacy.enabled:
-        check_delta(config.privacy, name, declared_size)
-        record = RecordPrivacy(
-            noise_multiplier=(
-                _noise_multiplier(config, name, plan, besides)
-                if secure is None or secure.noise is None
-                else secure.noise.noise_multiplier
-            ),
-            max_grad_norm=config.privacy.max_grad_norm,
-            sample_rate=plan.sample_rate,
-            declared_size=declared_size,
-        )
-    return Protection(
-        weight=weight, plan=plan, record=record, secure=secure, budget=budget_of(config.privacy)
-    )
+    return made
 
 
 def budget_of(privacy: PrivacyConfig) -> Budget | None:
-    """Returns what a client refuses to exceed; None where the noise is given and ε follows from it."""
-    if not privacy.enabled or privacy.epsilon is None:
+    """Returns what a client refuses to exceed; None where the noise is given and ε follows from it.
+
+    None also where ε holds against outsiders only: a client counts what it spends against everyone.
+    """
+    if not privacy.enabled or privacy.epsilon is None or privacy.against == "outsiders":
         return None
     return Budget(epsilon=privacy.epsilon, delta=privacy.delta)
 
 
 def check_delta(privacy: PrivacyConfig, name: str, declared_size: int) -> None:
-    """Raises PrivacyError unless δ is below one over the declared size: else it allows a plain leak."""
+    """Raises DeltaTooLarge unless δ is below one over the declared size: else it allows a plain leak."""
     if privacy.delta * declared_size >= 1:
-        raise PrivacyError(
+        raise DeltaTooLarge(
             f"privacy.delta={privacy.delta} allows the publication of one of client {name!r}'s"
             f" {declared_size} records; it must be below {1 / declared_size:.3g}"
         )
 
 
 def _noise_multiplier(
-    config: ExperimentConfig, name: str, plan: StepPlan, besides: tuple[SampledGaussianEvent, ...]
+    config: ExperimentConfig, name: str, plan: StepPlan, besides: tuple[Event, ...]
 ) -> float:
     privacy = config.privacy
     if privacy.noise_multiplier is not None:
@@ -228,7 +337,7 @@ def _noise_multiplier(
             epsilon=privacy.epsilon, delta=privacy.delta, sample_rate=plan.sample_rate, steps=steps
         )
     return calibrate_composition(
-        lambda noise_multiplier: (
+        lambda noise_multiplier: (  # the statistics, and every step of training
             *besides,
             SampledGaussianEvent(
                 noise_multiplier=noise_multiplier, sample_rate=plan.sample_rate, steps=steps

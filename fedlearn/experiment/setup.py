@@ -14,12 +14,21 @@ from fedlearn.crypto.noise import NoiseSource
 from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import ConfigError, PrivacyError
 from fedlearn.experiment.experiment import Experiment
-from fedlearn.experiment.plan import declared_weights, protections, secure_sum, weights
+from fedlearn.experiment.plan import (
+    cohort_sampling,
+    declared_weights,
+    mechanism,
+    protections,
+    secure_sum,
+    weights,
+)
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated
 from fedlearn.privacy.accounting import Account
-from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.events import Event
 from fedlearn.privacy.ledger import Ledger
+from fedlearn.privacy.mechanisms import ClientMechanism
+from fedlearn.privacy.sampling import CohortSampling
 from fedlearn.rounds.client import Client, Trainer
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
@@ -32,6 +41,7 @@ from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.local import LocalTrainer, Workbench
 from fedlearn.training.released import GradientSum
+from fedlearn.training.vector import FlatModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,19 +77,74 @@ class RunSetup:
             self.experiment.config,
             self.experiment.population,
             self.roster,
-            dimension=self.experiment.initial_params.size,
+            dimension=self.dimension,
             besides=self._besides,
         )
+
+    @cached_property
+    def mechanism(self) -> ClientMechanism | None:
+        """Client-level DP of every round; None without."""
+        if self.secure is not None:
+            return self.secure.mechanism
+        return mechanism(self.experiment.config, self.experiment.population, dimension=self.dimension)
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters, d."""
+        return int(self.experiment.initial_params.size)
+
+    @property
+    def reply_length(self) -> int:
+        """Length of the vector that clients send."""
+        return self.dimension if self.mechanism is None else self.mechanism.length
+
+    def request_length(self, model: FlatModel) -> int:
+        """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm."""
+        bits = 0 if self.mechanism is None else self.mechanism.sums.bits
+        return model.dimension + model.carried + bits
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """What the server weighs each client's vector with; a client-level mechanism has weighed it."""
+        if self.mechanism is not None:
+            return dict.fromkeys(self.experiment.population.clients, 1.0)
+        return weights(self.experiment.config, self.experiment.population)
+
+    @cached_property
+    def sampling(self) -> CohortSampling:
+        """How cohorts are drawn."""
+        return cohort_sampling(self.experiment.config, self.experiment.population)
+
+    def cohort(self, round: int) -> tuple[str, ...]:
+        """Returns the clients of a round, sorted.
+
+        Under client-level DP a Poisson cohort is drawn by secret coins: a cohort that the seed tells is
+        known to all, and earns no amplification. It is drawn once and kept for the life of this object.
+        """
+        if self.mechanism is None or not self.sampling.poisson:
+            return self.experiment.cohort(round)
+        if round not in self._drawn:
+            coins = self._noise("cohort")(round)
+            self._drawn[round] = self.sampling.draw(self.experiment.population.clients, coins)
+        return self._drawn[round]
+
+    @cached_property
+    def _drawn(self) -> dict[int, tuple[str, ...]]:
+        return {}
 
     @cached_property
     def protections(self) -> dict[str, Protection]:
         """Each client's protection in the rounds of training."""
         return protections(
-            self.experiment.config, self.experiment.population, self.secure, besides=self._besides
+            self.experiment.config,
+            self.experiment.population,
+            self.secure,
+            besides=self._besides,
+            mechanism=self.mechanism,
         )
 
     @property
-    def _besides(self) -> tuple[SampledGaussianEvent, ...]:
+    def _besides(self) -> tuple[Event, ...]:
         """What is charged to the same ε as training: the same event for every client."""
         events = (protection.event() for protection in self.statistics_protections.values())
         return tuple(event for event in events if event is not None)[:1]
@@ -129,7 +194,7 @@ class RunSetup:
             **part(protection),
             run=self.run,
             trainer=self._trainer(name, protection, bench),
-            dimension=bench.model.dimension + bench.model.carried,
+            dimension=self.request_length(bench.model),
             rounding=self._rounding(name),
             noise=self._noise(name, "part"),
             issuer=self._issuer(key, ledger, dataset),
@@ -204,12 +269,14 @@ class RunSetup:
             transport=transport,
             run=self.run,
             aggregator=self.experiment.aggregator,
-            weights=weights(config, self.experiment.population),
+            weights=self.weights,
             secure=self.secure,
             deadline=config.cohort.deadline_seconds,
             strict=strict,
             observe=observe,
-            dimension=self.experiment.initial_params.size,
+            dimension=self.reply_length,
+            mechanism=self.mechanism,
+            noise=self._noise("server"),
             scale=self._step_of_a_sum if shares_noise(config) else lambda round: 1.0,
         )
 

@@ -15,7 +15,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.errors import ConfigError, PrivacyError
 from fedlearn.privacy.accounting import calibrate_composition
 from fedlearn.privacy.cohort_noise import CohortNoise, finest_resolution
-from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.events import Event
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.training.batches import StepPlan
@@ -25,7 +25,8 @@ _MOST_BITS = 52
 
 def shares_noise(config: ExperimentConfig) -> bool:
     """Returns whether training is federated DP-SGD under noise that the cohort shares."""
-    return config.privacy.enabled and config.privacy.noise == "distributed"
+    privacy = config.privacy
+    return privacy.enabled and privacy.unit == "record" and privacy.noise == "distributed"
 
 
 def check_shared_noise(config: ExperimentConfig) -> None:
@@ -77,7 +78,7 @@ def gradient_noise(
     parameters: SessionParameters,
     sizes: Iterable[int],
     dimension: int,
-    besides: tuple[SampledGaussianEvent, ...],
+    besides: tuple[Event, ...],
 ) -> CohortNoise:
     """Returns the noise of the gradient sums, calibrated if the experiment gives an ε.
 
@@ -100,7 +101,7 @@ def gradient_noise(
         records=batch + 6.5 * math.sqrt(batch) + 10.0,
     )
 
-    def events(noise_multiplier: float) -> tuple[SampledGaussianEvent, ...]:
+    def events(noise_multiplier: float) -> tuple[Event, ...]:
         one = sized(noise_multiplier).event(sample_rate=rate)
         return (*besides, replace(one, steps=config.rounds))
 

@@ -28,6 +28,7 @@ from fedlearn._validate import positive
 from fedlearn.crypto import discrete_gaussian
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError
+from fedlearn.privacy import discrete_sums
 from fedlearn.privacy.events import SampledGaussianEvent
 
 LEAST_PART: Final = 64.0
@@ -97,25 +98,15 @@ class CohortNoise:
 
     @property
     def log_ratio(self) -> float:
-        """Bound on how far one release's odds are from those of a Gaussian mechanism, rounded to integers.
-
-        With V the variance of the honest parts: their sum against one discrete Gaussian (Kairouz, Liu and
-        Steinke 2021, Corollary 12), and the weight of each integer k against the Gaussian's mass around
-        it, whose ratio lies between exp(−1/8V) and exp(k²/8V²). Both ways, over all coordinates; the noise is
-        taken to be as long as it is but for odds of 2⁻¹⁰⁰ (Laurent and Massart 2000, Lemma 1).
-        """
-        part, honest = self.part_stddev**2, self.honest
-        whole = part * honest
-        convolution = 10.0 * sum(
-            math.exp(-2.0 * math.pi**2 * part * k / (k + 1)) for k in range(1, honest + 1)
+        """Bound on how far one release's odds are from those of a Gaussian mechanism, rounded to integers."""
+        return discrete_sums.log_ratio(
+            part_stddev=self.part_stddev, parts=self.honest, dimension=self.dimension
         )
-        length = math.sqrt(self.dimension) * (1.0 + 0.5 / math.sqrt(whole)) + math.sqrt(200.0 * math.log(2.0))
-        return (self.dimension + length**2) / (8.0 * whole) + 2.0 * self.dimension * convolution
 
     @property
     def distance(self) -> float:
         """Statistical distance of the sampler from its law, over all parts and coordinates, and 2⁻¹⁰⁰."""
-        return self.dimension * self.honest * discrete_gaussian.TOTAL_VARIATION + 2.0**-100
+        return discrete_sums.distance(parts=self.honest, dimension=self.dimension)
 
     def event(self, *, sample_rate: float = 1.0) -> SampledGaussianEvent:
         """Returns what one release spends of each record that enters it with ``sample_rate``."""

@@ -86,6 +86,28 @@ class PrivacyGuarantee:
         return min(1.0, math.exp(self.epsilon) * fpr + self.delta) if fpr > 0 else self.delta
 
 
+def adversary_of(noise: Noise, *, colluders: int = 0) -> str:
+    """Returns against whom a mechanism protects, as a noun phrase.
+
+    Args:
+      noise: who adds it.
+      colluders: members of a cohort that may tell what they know, where clients share the noise.
+
+    >>> adversary_of("central")
+    'every other client and whoever receives the model, but not the server, which adds the noise'
+    """
+    others = "every other client and whoever receives the model"
+    if noise == "central":
+        return f"{others}, but not the server, which adds the noise"
+    if noise == "distributed":
+        return f"the server, {others}, while at most {colluders} of the clients collude with them"
+    return f"the server, {others}"
+
+
+OUTSIDERS = "whoever receives the model and sees no cohort, neither the server nor any client"
+"""Against whom drawing clients by secret coins amplifies."""
+
+
 def format_epsilon(epsilon: float) -> str:
     """Returns ε as text: two decimals from 1 upwards, three significant digits below.
 

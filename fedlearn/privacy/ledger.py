@@ -26,7 +26,7 @@ from fedlearn.crypto.identity import verify
 from fedlearn.errors import BudgetExhausted, PrivacyError, TamperedLedger, UndeclaredDataSet
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.chain import Head, Row, check_signatures, follow, gone_back, next_row
-from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict
+from fedlearn.privacy.events import Event, event_from_dict
 from fedlearn.privacy.guarantee import Unit, format_epsilon
 from fedlearn.privacy.store import Store, reading, rows_of
 
@@ -73,7 +73,7 @@ class Release:
     dataset: str
     unit: Unit = "record"
     clip_norm: float
-    events: tuple[SampledGaussianEvent, ...]
+    events: tuple[Event, ...]
     request: str = ""
 
     def __post_init__(self) -> None:
@@ -392,7 +392,7 @@ def _refuse_beyond(budget: Budget, account: Account, release: Release) -> None:
     )
 
 
-def _fits(budget: Budget, account: Account, events: Iterable[SampledGaussianEvent]) -> bool:
+def _fits(budget: Budget, account: Account, events: Iterable[Event]) -> bool:
     return Account((*account.events, *events)).epsilon(delta=budget.delta) <= budget.epsilon
 
 

@@ -26,7 +26,7 @@ from fedlearn.crypto.identity import SigningKey, verify
 from fedlearn.errors import FedLearnError, TamperedMessage, TamperedStatement
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.chain import Head
-from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict
+from fedlearn.privacy.events import Event, event_from_dict
 from fedlearn.privacy.guarantee import Unit
 
 SCHEMA = 1
@@ -84,7 +84,7 @@ class Receipt:
     unit: Unit
     clip_norm: float
     delta: float
-    events: tuple[SampledGaussianEvent, ...]
+    events: tuple[Event, ...]
     noise: Literal["os", "reproducible"]
     lifetime: Lifetime | None = None
 

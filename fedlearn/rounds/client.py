@@ -7,9 +7,10 @@ and whom it masks with come from its own configuration; a request only says whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.crypto.noise import NoiseSource
@@ -153,20 +154,18 @@ class Client:
                 "the server asks for an update in the clear; this client sends masked updates only"
             )
         with self.releases.reserved(message, round=request.round) as commit:
-            update = self._trainer.train(params, round=request.round)
-            vector = update if secure is None else self._encoded(update, secure, request.round)
+            vector = self._protected(params, request.round)
             reply = self._reply(TrainReply(run=self.run, round=request.round), vector)
             commit(reply)
         return reply
 
     def _masked(self, request: SecureTrainRequest, message: Message, params: Vector) -> Message:
-        secure, member = self._agreed()
+        member = self._agreed()[1]
         complaint = member.accept(request.round, request.payload, params)
         if complaint is not None:
             return self._reply(self._secured(request, complaint))
         with self.releases.reserved(message, round=request.round) as commit:
-            update = self._trainer.train(params, round=request.round)
-            vector = self._encoded(update, secure, request.round)
+            vector = self._protected(params, request.round)
             payload = member.mask(request.round, vector)
             reply = self._reply(self._secured(request, payload), vector)
             commit(reply)
@@ -185,13 +184,31 @@ class Client:
     def _reply(self, reply: Reply, *vectors: RingVector | Vector) -> Message:
         return Message(client=self.name, body=encode(reply), vectors=vectors)
 
-    def _encoded(self, update: Vector, secure: SecureSum, round: int) -> RingVector:
-        """Returns the vector in the ring: weighted and rounded, or a sum with our part of the noise."""
-        if secure.noise is None:
-            bits = self._rounding(round)
-            return secure.encoding.encode(update, weight=self._protection.weight, bits=bits)
-        # The conversion to an unsigned type is the reduction modulo 2^b.
-        return secure.noise.part(update, self._noise(round)).astype(secure.encoding.dtype)
+    def _protected(self, params: Vector, round: int) -> NDArray[Any]:
+        """Trains, and returns the vector as :class:`Protection` says: clipped, noised and encoded."""
+        mechanism, secure = self._protection.mechanism, self._protection.secure
+        if mechanism is None:
+            update = self._trainer.train(params, round=round)
+            return update if secure is None else self._encoded(update, secure, round)
+        model, clip_norm = mechanism.sums.received(params)
+        vector = mechanism.protect(
+            self._trainer.train(model, round=round),
+            weight=self._protection.weight,
+            clip_norm=clip_norm,
+            label=(self.run, round),
+            noise=self._noise(round),
+        )
+        return vector if secure is None else self._encoded(vector, secure, round)
+
+    def _encoded(self, vector: NDArray[Any], secure: SecureSum, round: int) -> RingVector:
+        """Returns the vector in the ring: weighted and rounded, or integers with our part of the noise."""
+        if secure.noise is not None:
+            vector = secure.noise.part(vector, self._noise(round))
+        if vector.dtype.kind == "i":
+            # The conversion to an unsigned type is the reduction modulo 2^b.
+            return vector.astype(secure.encoding.dtype)
+        weight = self._protection.weight if secure.mechanism is None else 1.0
+        return secure.encoding.encode(vector, weight=weight, bits=self._rounding(round))
 
     def _agreed(self) -> tuple[SecureSum, Member]:
         if self._protection.secure is None or self._member is None:

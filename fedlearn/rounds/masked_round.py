@@ -100,8 +100,8 @@ class MaskedRounds:
     def _preparation(
         self, secure: SecureSum, upcoming: Sequence[str], exchange: Exchange, dimension: int
     ) -> Preparation | None:
-        # A cohort that is too large is refused in its own round, not in this one.
-        if not 0 < len(upcoming) <= secure.parameters.clients:
+        # A cohort that is too small or too large is refused in its own round, not in this one.
+        if not secure.parameters.min_survivors <= len(upcoming) <= secure.parameters.clients:
             return None
         round = exchange.round + 1
         session = self._session(secure, upcoming, round, dimension)

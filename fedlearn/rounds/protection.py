@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fedlearn.errors import ConfigError, PrivacyError
+from fedlearn.errors import ConfigError, PrivacyError, SecureAggregationNeeded
 from fedlearn.privacy.cohort_noise import CohortNoise
-from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.events import Event, SampledGaussianEvent
 from fedlearn.privacy.guarantee import Unit
 from fedlearn.privacy.ledger import Budget
+from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.roster import Roster
@@ -36,6 +37,7 @@ class SecureSum:
       weights: public weight of each client, in (0, 1]; bound in every session.
       noise: integer noise that the cohort adds up to; None: each client protects its own vector, or
         nobody does.
+      mechanism: client-level DP of the updates that are summed; None without.
     """
 
     mode: Literal["masked", "ideal"]
@@ -44,11 +46,12 @@ class SecureSum:
     roster: Roster
     weights: tuple[tuple[str, float], ...]
     noise: CohortNoise | None = None
+    mechanism: ClientMechanism | None = None
 
     @property
     def configuration_digest(self) -> bytes:
         """SHA-256 over everything that clients must agree on before they add up."""
-        agreed = (self.parameters, self.encoding, self.weights, self.noise)
+        agreed = (self.parameters, self.encoding, self.weights, self.noise, self.mechanism)
         return hashlib.sha256(repr(agreed).encode()).digest()
 
 
@@ -61,6 +64,7 @@ class Protection:
       plan: the steps of a round, from the declared size.
       record: record-level DP in each of these steps: with noise of its own, unless the cohort shares
         it; None trains without.
+      mechanism: client-level DP of the whole update; None leaves it as it is. Excludes ``record``.
       secure: secure aggregation of the update; None sends it in the clear.
       budget: what the client's records may spend in the run; None leaves it to the number of rounds.
     """
@@ -68,6 +72,7 @@ class Protection:
     weight: float
     plan: StepPlan
     record: RecordPrivacy | None = None
+    mechanism: ClientMechanism | None = None
     secure: SecureSum | None = None
     budget: Budget | None = None
 
@@ -79,6 +84,21 @@ class Protection:
                 f"{self.plan.steps} local steps under noise that the cohort shares: after the first, a record"
                 " steers its own client's gradients under a fraction of the noise; take 1 step a round"
             )
+        if self.mechanism is not None:
+            self._check_mechanism(self.mechanism)
+
+    def _check_mechanism(self, mechanism: ClientMechanism) -> None:
+        if self.record is not None or self.shared is not None:
+            raise ConfigError(
+                "record-level and client-level DP are given together; one ε has one unit: choose"
+            )
+        if mechanism.added_by == "distributed" and self.secure is None:
+            raise SecureAggregationNeeded(
+                "privacy.noise='distributed' without secure aggregation: one client's part of the noise is a"
+                " fraction of what protects it; set secure_aggregation.enabled=true, or noise='central'"
+            )
+        if self.secure is not None and self.secure.mechanism != mechanism:
+            raise ConfigError("the mechanism of the update is not the one that the members agreed on")
 
     @property
     def shared(self) -> CohortNoise | None:
@@ -88,17 +108,21 @@ class Protection:
     @property
     def unit(self) -> Unit:
         """What one round's event protects."""
-        return "record"
+        return "record" if self.mechanism is None else "client"
 
     @property
     def clip_norm(self) -> float:
         """C, L2 bound of one unit's contribution to one release; infinite without DP."""
+        if self.mechanism is not None:
+            return self.mechanism.sums.clip_norm
         if self.shared is not None:
             return self.shared.clip_norm
         return math.inf if self.record is None else self.record.max_grad_norm
 
-    def event(self) -> SampledGaussianEvent | None:
-        """Returns what one round spends, per record; None without DP."""
+    def event(self) -> Event | None:
+        """Returns what one round spends, per :attr:`unit`; None without DP."""
+        if self.mechanism is not None:
+            return self.mechanism.event()
         if self.shared is not None:
             return self.shared.event(sample_rate=self.plan.sample_rate)
         if self.record is None:

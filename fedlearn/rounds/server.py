@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlearn._types import RingVector, Vector
-from fedlearn.aggregators.accumulator import Aggregator
+from fedlearn.aggregators.accumulator import Accumulator, Aggregator
 from fedlearn.aggregators.weighted_mean import WeightedSum
+from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import FaultyDealer, ProtocolError, TooFewClients
+from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.rounds.exchange import Exchange
 from fedlearn.rounds.masked_round import MaskedRounds
 from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
@@ -27,8 +29,8 @@ from fedlearn.rounds.transport import Adding, Transport
 from fedlearn.secagg.fixed_point import add_in_ring
 from fedlearn.secagg.roster import Roster
 
-Sum = tuple[Vector, tuple[str, ...]]
-"""The aggregate and the clients in it."""
+Sum = tuple[Vector, tuple[str, ...], float | None]
+"""The aggregate, the clients in it, and the next clipping norm under client-level DP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class RoundOutcome:
       dropped: the others of the cohort, each with a coarse reason.
       asked_to_train: the clients that were sent the model: their DP events count as spent.
       failure: why the round failed, in one line; None if it did not.
+      clip_norm: the next round's, under client-level DP; None without, or if the round failed.
       trips: how often requests were sent and answers awaited.
       bytes_up: bytes received from clients.
       bytes_down: bytes sent to clients.
@@ -53,6 +56,7 @@ class RoundOutcome:
     dropped: Mapping[str, str]
     asked_to_train: tuple[str, ...]
     failure: str | None = None
+    clip_norm: float | None = None
     trips: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
@@ -75,6 +79,8 @@ class RoundServer:
         behind the parameters.
       scale: round → public factor that makes an update of a mean, as clients that share their noise send
         sums: the server takes the step.
+      mechanism: client-level DP: makes the aggregate of the sum; None averages.
+      noise: round → secret randomness for it.
     """
 
     def __init__(
@@ -90,6 +96,8 @@ class RoundServer:
         observe: Callable[[int, int, int], None] = lambda round, done, cohort: None,
         dimension: int | None = None,
         scale: Callable[[int], float] = lambda round: 1.0,
+        mechanism: ClientMechanism | None = None,
+        noise: Callable[[int], NoiseSource] = lambda round: NoiseSource(),
     ) -> None:
         self._transport = transport
         self._run = run
@@ -101,10 +109,18 @@ class RoundServer:
         self._observe = observe
         self._dimension = dimension
         self._scale = scale
+        self._mechanism = mechanism
+        self._noise = noise
         self._masked = MaskedRounds(run=run, observe=observe)
 
     def run_round(
-        self, params: Vector, cohort: Sequence[str], *, round: int, upcoming: Sequence[str] = ()
+        self,
+        params: Vector,
+        cohort: Sequence[str],
+        *,
+        round: int,
+        upcoming: Sequence[str] = (),
+        clip_norm: float | None = None,
     ) -> RoundOutcome:
         """Returns the outcome of one round over the cohort.
 
@@ -114,16 +130,17 @@ class RoundServer:
           round: round, counted from 0.
           upcoming: ids of the clients that take part in the next round, if they are known: with secure
             aggregation its session is prepared in the messages of this one.
+          clip_norm: this round's, under client-level DP; None takes the first round's.
 
         Raises:
           RunError: a client reported an error and the server is strict.
         """
         exchange = self._exchange(round)
         try:
-            update, survivors = self._collect(params, cohort, exchange, upcoming)
+            update, survivors, following = self._collect(params, cohort, exchange, upcoming, clip_norm)
         except (TooFewClients, FaultyDealer) as error:
             return _outcome(exchange, cohort, None, (), failure=str(error))
-        return _outcome(exchange, cohort, update, survivors)
+        return _outcome(exchange, cohort, update, survivors, clip_norm=following)
 
     def receipts(self, clients: Sequence[str], *, round: int, roster: Roster) -> Receipts:
         """Returns what the clients state to have spent, once the rounds are over.
@@ -145,18 +162,71 @@ class RoundServer:
         )
 
     def _collect(
-        self, params: Vector, cohort: Sequence[str], exchange: Exchange, upcoming: Sequence[str]
+        self,
+        params: Vector,
+        cohort: Sequence[str],
+        exchange: Exchange,
+        upcoming: Sequence[str],
+        clip_norm: float | None,
     ) -> Sum:
-        if self._secure is None:
-            return self._in_the_clear(params, cohort, exchange)
-        if self._secure.mode == "ideal":
-            return self._ideal(self._secure, params, cohort, exchange)
-        total, survivors = self._masked.sum(
-            self._secure, params, cohort, exchange, dimension=self._length(params), upcoming=upcoming
+        if self._mechanism is None:
+            update, survivors = self._averaged(params, cohort, exchange, upcoming)
+            return update, survivors, None
+        norm = self._mechanism.sums.clip_norm if clip_norm is None else clip_norm
+        request = self._mechanism.sums.request(params, clip_norm=norm)
+        total, survivors = self._summed(request, cohort, exchange, upcoming)
+        released = self._mechanism.release(
+            total, clip_norm=norm, label=(self._run, exchange.round), noise=self._noise(exchange.round)
         )
-        return self._mean(self._secure, total, survivors, exchange.round), survivors
+        return released.update, survivors, released.clip_norm
 
-    def _in_the_clear(self, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+    def _averaged(
+        self, params: Vector, cohort: Sequence[str], exchange: Exchange, upcoming: Sequence[str]
+    ) -> tuple[Vector, tuple[str, ...]]:
+        if self._secure is None:
+            accumulator, survivors = self._in_the_clear(params, cohort, exchange)
+            return accumulator.result(), survivors
+        ring, survivors = self._in_the_ring(self._secure, params, cohort, exchange, upcoming)
+        return self._mean(self._secure, ring, survivors, exchange.round), survivors
+
+    def _summed(
+        self, request: Vector, cohort: Sequence[str], exchange: Exchange, upcoming: Sequence[str]
+    ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Returns the sum of what clients sent: zeros of none, so that not even an empty cohort shows."""
+        if self._secure is not None:
+            self._check_size(self._secure, cohort, exchange.round)
+            ring, survivors = self._in_the_ring(self._secure, request, cohort, exchange, upcoming)
+            return self._secure.encoding.decode(ring), survivors
+        accumulator, survivors = self._in_the_clear(request, cohort, exchange)
+        total = accumulator.total if isinstance(accumulator, WeightedSum) else None
+        return np.zeros(self._length(request)) if total is None else total, survivors
+
+    def _check_size(self, secure: SecureSum, cohort: Sequence[str], round: int) -> None:
+        """Raises TooFewClients for a Poisson cohort that ring and noise are not made for."""
+        least, most = secure.parameters.min_survivors, secure.parameters.clients
+        if not least <= len(cohort) <= most:
+            raise TooFewClients(
+                f"round {round}: a cohort of {len(cohort)} lies outside [{least}, {most}], for which ring and"
+                " noise are made; nobody was asked"
+            )
+
+    def _in_the_ring(
+        self,
+        secure: SecureSum,
+        params: Vector,
+        cohort: Sequence[str],
+        exchange: Exchange,
+        upcoming: Sequence[str],
+    ) -> tuple[RingVector, tuple[str, ...]]:
+        if secure.mode == "ideal":
+            return self._ideal(secure, params, cohort, exchange)
+        return self._masked.sum(
+            secure, params, cohort, exchange, dimension=self._length(params), upcoming=upcoming
+        )
+
+    def _in_the_clear(
+        self, params: Vector, cohort: Sequence[str], exchange: Exchange
+    ) -> tuple[Accumulator, tuple[str, ...]]:
         accumulator = self._aggregator.start()
         survivors = []
         for client, vector in self._vectors(params, cohort, exchange, np.dtype(np.float32)):
@@ -170,9 +240,11 @@ class RoundServer:
         if isinstance(accumulator, WeightedSum):
             for partial in self._partial_sums():
                 accumulator.merge(partial)
-        return accumulator.result(), tuple(sorted(survivors))
+        return accumulator, tuple(sorted(survivors))
 
-    def _ideal(self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange) -> Sum:
+    def _ideal(
+        self, secure: SecureSum, params: Vector, cohort: Sequence[str], exchange: Exchange
+    ) -> tuple[RingVector, tuple[str, ...]]:
         total = np.zeros(self._length(params), dtype=secure.encoding.dtype)
         survivors = []
         for client, vector in self._vectors(params, cohort, exchange, total.dtype):
@@ -187,7 +259,7 @@ class RoundServer:
                 f"round {exchange.round}: {len(survivors)} of {len(cohort)} clients sent an update,"
                 f" secure_aggregation.min_survivors={floor} are needed"
             )
-        return self._mean(secure, total, survivors, exchange.round), tuple(sorted(survivors))
+        return total, tuple(sorted(survivors))
 
     def _vectors(
         self, params: Vector, cohort: Sequence[str], exchange: Exchange, dtype: np.dtype[Any]
@@ -233,7 +305,9 @@ def _outcome(
     cohort: Sequence[str],
     update: Vector | None,
     survivors: tuple[str, ...],
+    *,
     failure: str | None = None,
+    clip_norm: float | None = None,
 ) -> RoundOutcome:
     arrived = frozenset(survivors)
     missing = [client for client in cohort if client not in arrived]
@@ -244,6 +318,7 @@ def _outcome(
         dropped={client: exchange.dropped.get(client, "excluded") for client in missing},
         asked_to_train=tuple(exchange.asked_to_train),
         failure=failure,
+        clip_norm=clip_norm,
         trips=exchange.trips,
         bytes_up=exchange.bytes_up,
         bytes_down=exchange.bytes_down,

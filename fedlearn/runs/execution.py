@@ -39,6 +39,7 @@ class Course:
       witnesses: which of them have signed the statement made of it.
       constants: center and spread of each feature, from all clients together; None without federated
         standardisation, and before it.
+      clip_norm: of the next round, under client-level DP; None before the first release, and without.
     """
 
     state: State
@@ -47,6 +48,7 @@ class Course:
     receipts: Receipts = field(default_factory=Receipts)
     witnesses: dict[str, Witness] = field(default_factory=dict)
     constants: Vector | None = None
+    clip_norm: float | None = None
 
     @property
     def model(self) -> Vector:
@@ -118,6 +120,7 @@ class Execution:
             rounds=list(record["rounds"]),
             accounts={name: Account.from_dict(entry) for name, entry in record["accounts"].items()},
             constants=None if constants is None else np.array(constants, dtype=np.float32),
+            clip_norm=record.get("clip_norm"),
         )
 
     def run(self, course: Course) -> Course:
@@ -164,11 +167,17 @@ class Execution:
     def _round(self, course: Course) -> None:
         started = time.perf_counter()
         round = course.completed
-        cohort = self._experiment.cohort(round)
-        outcome = self._server.run_round(course.model, cohort, round=round, upcoming=self._upcoming(round))
+        outcome = self._server.run_round(
+            course.model,
+            self._setup.cohort(round),
+            round=round,
+            upcoming=self._upcoming(round),
+            clip_norm=course.clip_norm,
+        )
         self._charge(course, outcome, self._setup.protections)
         if outcome.update is not None:
             course.state = self._experiment.algorithm.step(course.state, outcome.update)
+            course.clip_norm = outcome.clip_norm
         report = self._report(course, outcome, seconds=time.perf_counter() - started)
         course.rounds.append(asdict(report))
         self._save(course)
@@ -177,7 +186,7 @@ class Execution:
     def _upcoming(self, round: int) -> tuple[str, ...]:
         """Returns the cohort of the round after; empty after the last."""
         last = round + 1 == self._experiment.config.rounds
-        return () if last else self._experiment.cohort(round + 1)
+        return () if last else self._setup.cohort(round + 1)
 
     def _collect_receipts(self, course: Course) -> None:
         """Replaces what the server reckons by what the clients have signed."""
@@ -209,6 +218,7 @@ class Execution:
             survivors=len(outcome.survivors),
             dropped=dict(outcome.dropped),
             failure=outcome.failure,
+            clip_norm=course.clip_norm,
             epsilon=course.epsilon(self._experiment.config.privacy.delta),
             declared=DECLARED if are_declared(self._experiment.config) else "",
             trips=outcome.trips,
@@ -235,6 +245,7 @@ class Execution:
                 "rounds": course.rounds,
                 "accounts": {name: account.to_dict() for name, account in course.accounts.items()},
                 "constants": None if course.constants is None else course.constants.tolist(),
+                "clip_norm": course.clip_norm,
             },
         ).save(self._directory.checkpoint_path)
 

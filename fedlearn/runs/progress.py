@@ -21,6 +21,7 @@ class RoundReport:
       failure: why the round failed; None if it did not.
       epsilon: overall ε so far; None without DP.
       declared: what this ε leaves out by declaration; empty if nothing.
+      clip_norm: of the next round under client-level DP; None without.
       trips: how often requests were sent and answers awaited; with secure aggregation three in a
         round that was prepared in the one before, else five.
       bytes_up: bytes received from clients.
@@ -36,6 +37,7 @@ class RoundReport:
     failure: str | None = None
     epsilon: float | None = None
     declared: str = ""
+    clip_norm: float | None = None
     trips: int = 0
     bytes_up: int = 0
     bytes_down: int = 0

@@ -39,7 +39,7 @@ class Baselines(_Part):
 class PrivacyEntry(_Part):
     """One guarantee: ε is never written without what gives it meaning."""
 
-    client: str = Field(description="client id, or 'overall'")
+    client: str = Field(description="client id, 'overall', or 'outsiders' who see no cohort")
     unit: Literal["record", "client"]
     epsilon: float
     delta: float

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
 from fedlearn.privacy.accounting import ACCOUNTANT, Account
-from fedlearn.privacy.guarantee import PrivacyGuarantee
+from fedlearn.privacy.accounting import epsilon as epsilon_of
+from fedlearn.privacy.distributed import DistributedGaussian
+from fedlearn.privacy.guarantee import OUTSIDERS, PrivacyGuarantee, adversary_of
 from fedlearn.runs.assessment import spread_of
 from fedlearn.runs.execution import Course
 from fedlearn.runs.manifest import manifest_of, peak_rss_mb
@@ -23,7 +26,7 @@ from fedlearn.runs.result import (
 )
 
 Engine = Literal["inprocess", "flower", "sites"]
-ADVERSARY = "the server, every other client and whoever receives the model"
+ADVERSARY = adversary_of("local")
 
 
 def result_of(
@@ -63,19 +66,41 @@ def guarantees(setup: RunSetup, course: Course) -> dict[str, PrivacyGuarantee]:
     return {name: _guarantee(setup, account) for name, account in course.accounts.items()}
 
 
+def outsiders_guarantee(setup: RunSetup, course: Course) -> PrivacyGuarantee | None:
+    """Returns what Poisson cohorts earn against those who see none of them; None where they earn nothing."""
+    mechanism, sampling = setup.mechanism, setup.sampling
+    if mechanism is None or not sampling.poisson or not course.completed:
+        return None
+    delta = setup.experiment.config.privacy.delta
+    event = replace(sampling.amplified(mechanism.event()), steps=course.completed)
+    return PrivacyGuarantee(
+        epsilon=epsilon_of([event], delta=delta),
+        delta=delta,
+        unit="client",
+        noise=mechanism.added_by,
+        adversary=OUTSIDERS,
+        accountant=ACCOUNTANT,
+        scope=_scope(setup),
+    )
+
+
 def privacy_entries(setup: RunSetup, course: Course) -> list[PrivacyEntry]:
-    """Returns one entry per client, and the overall one: the greatest, as records are disjoint."""
+    """Returns one entry per client, and the overall one: the greatest, as units are disjoint.
+
+    Poisson cohorts add one for outsiders, against whom alone they amplify.
+    """
     by_client = guarantees(setup, course)
     entries = [_entry(name, part, _sigma(setup, name)) for name, part in by_client.items()]
     if by_client:
         worst = max(by_client.values(), key=lambda guarantee: guarantee.epsilon)
         entries.append(_entry("overall", worst, None))
-    return entries
+    outside = outsiders_guarantee(setup, course)
+    return entries if outside is None else [*entries, _entry("outsiders", outside, None)]
 
 
 def _sigma(setup: RunSetup, name: str) -> float | None:
-    record = setup.protections[name].record
-    return None if record is None else record.noise_multiplier
+    event = setup.protections[name].event()
+    return None if event is None else event.noise_multiplier
 
 
 def _guarantee(setup: RunSetup, account: Account) -> PrivacyGuarantee:
@@ -83,7 +108,7 @@ def _guarantee(setup: RunSetup, account: Account) -> PrivacyGuarantee:
     return PrivacyGuarantee(
         epsilon=account.epsilon(delta=delta),
         delta=delta,
-        unit="record",
+        unit=setup.experiment.config.privacy.unit,
         relation="add-remove",
         noise=setup.experiment.config.privacy.noise,
         adversary=_adversary(setup),
@@ -94,10 +119,9 @@ def _guarantee(setup: RunSetup, account: Account) -> PrivacyGuarantee:
 
 def _adversary(setup: RunSetup) -> str:
     """Returns against whom ε holds; where the cohort shares the noise, against few of its members only."""
-    shared = None if setup.secure is None else setup.secure.noise
-    if shared is None:
-        return ADVERSARY
-    return f"{ADVERSARY}, while at most {shared.colluders} of the clients collude with them"
+    noise = setup.experiment.config.privacy.noise
+    colluders = 0 if setup.secure is None else setup.secure.parameters.colluders
+    return adversary_of(noise, colluders=colluders)
 
 
 def _scope(setup: RunSetup) -> str:
@@ -151,8 +175,11 @@ def _trips_per_round(course: Course) -> float | None:
 def _findings(setup: RunSetup) -> list[str]:
     """Returns what the owner of the run should know about its records and its parameters."""
     found = [str(finding) for finding in setup.experiment.population.findings]
-    caution = None if setup.secure is None else setup.secure.parameters.caution
-    return [*found, f"secure aggregation: {caution}"] if caution else found
+    if setup.secure is not None and setup.secure.parameters.caution:
+        found.append(f"secure aggregation: {setup.secure.parameters.caution}")
+    if isinstance(setup.mechanism, DistributedGaussian):
+        found.append(f"shared noise: {setup.mechanism.summary}")
+    return found
 
 
 def _timing(course: Course, setup_seconds: float) -> Timing:

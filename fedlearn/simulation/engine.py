@@ -109,12 +109,11 @@ class Engine:
 
     def _workers(self, workers: int) -> WorkerPool:
         setup = self._setup
-        model = self.clients.workbench.model
         clients = setup.experiment.population.clients
-        adders = [adder_for(setup, model.dimension) for _ in range(workers)]
+        adders = [adder_for(setup) for _ in range(workers)]
         return WorkerPool(
             self.clients,
-            dimension=model.dimension + model.carried,
+            dimension=setup.request_length(self.clients.workbench.model),
             workers=workers,
             adders=[adder for adder in adders if adder is not None],
             size_of=lambda client: clients[client].declared_size,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from fedlearn.errors import ConfigError, TargetUnreachable
-from fedlearn.privacy import accounting
+from fedlearn.privacy import accounting, discrete_sums
 from fedlearn.privacy.accounting import (
     Account,
     calibrate_noise,
@@ -21,7 +21,7 @@ from fedlearn.privacy.accounting import (
     epsilon,
     epsilon_rdp,
 )
-from fedlearn.privacy.events import SampledGaussianEvent, event_from_dict
+from fedlearn.privacy.events import DiscreteGaussianSumEvent, SampledGaussianEvent, event_from_dict
 
 
 def sampled(noise_multiplier: float, sample_rate: float, steps: int) -> SampledGaussianEvent:
@@ -213,3 +213,76 @@ def test_events_that_cannot_have_happened_are_refused(field: dict[str, float]) -
 def test_events_that_cannot_be_read_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="event"):
         event_from_dict(values)
+
+
+def summed(
+    noise_multiplier: float, *, part_stddev: float = 500.0, steps: int = 10
+) -> DiscreteGaussianSumEvent:
+    return DiscreteGaussianSumEvent(
+        noise_multiplier=noise_multiplier, dimension=8192, part_stddev=part_stddev, parts=90, steps=steps
+    )
+
+
+class TestSumsOfDiscreteGaussians:
+    @pytest.mark.parametrize("noise_multiplier", [1.0, 4.0, 20.0])
+    def test_they_cost_what_central_noise_of_the_same_scale_costs(self, noise_multiplier: float) -> None:
+        central = sampled(noise_multiplier, 1.0, 10)
+        assert epsilon([central], delta=1e-5) <= epsilon([summed(noise_multiplier)], delta=1e-5)
+        assert epsilon([summed(noise_multiplier)], delta=1e-5) == pytest.approx(
+            epsilon([central], delta=1e-5), rel=0.03
+        )
+
+    @pytest.mark.parametrize("noise_multiplier", [1.0, 4.0, 20.0])
+    def test_the_published_bound_is_an_upper_bound_of_its_own(self, noise_multiplier: float) -> None:
+        event = summed(noise_multiplier)
+        published = epsilon_rdp([event], delta=1e-5)
+        assert published == pytest.approx(
+            epsilon_rdp([sampled(noise_multiplier, 1.0, 10)], delta=1e-5), rel=1e-6
+        ), "τ vanishes where parts are wide, and what is left is the Gaussian's"
+        assert epsilon([event], delta=1e-5) <= published
+
+    def test_narrow_parts_cost_more_and_never_less(self) -> None:
+        widths = [0.4, 0.6, 0.8, 1.0, 2.0]
+        spent = [epsilon_rdp([summed(4.0, part_stddev=width)], delta=1e-5) for width in widths]
+        assert spent == sorted(spent, reverse=True)
+        assert spent[0] > 2 * spent[-1]
+
+    def test_where_coordinates_are_many_the_published_bound_is_reported(self) -> None:
+        event = DiscreteGaussianSumEvent(
+            noise_multiplier=4.0, dimension=1 << 22, part_stddev=20.0, parts=90, steps=100
+        )
+        assert epsilon([event], delta=1e-5) == epsilon_rdp([event], delta=1e-5)
+
+    def test_the_formula_of_the_paper(self) -> None:
+        """Theorem 1 of Kairouz et al. 2021, term by term."""
+        sigma, parts, dimension = 0.7, 5, 1000
+        tau = 10 * sum(math.exp(-2 * math.pi**2 * sigma**2 * k / (k + 1)) for k in range(1, parts))
+        inverse = 1 / 3.0
+        expected = min(math.sqrt(inverse**2 + tau * dimension / 2), inverse + tau * math.sqrt(dimension))
+        assert discrete_sums.concentrated(
+            noise_multiplier=3.0, part_stddev=sigma, parts=parts, dimension=dimension
+        ) == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("parts", [1, 2, 31, 32, 33, 34, 500])
+    def test_the_short_sum_is_never_below_the_long_one(self, parts: int) -> None:
+        sigma = 0.5
+        long = 10 * sum(math.exp(-2 * math.pi**2 * sigma**2 * k / (k + 1)) for k in range(1, parts))
+        short = discrete_sums.convolution(part_stddev=sigma, parts=parts)
+        assert long * (1 - 1e-12) <= short <= long * 1.2
+
+    def test_kinds_compose_and_round_trip(self) -> None:
+        account = Account([summed(4.0), sampled(6.0, 1.0, 1), summed(4.0)])
+        assert Account.from_dict(account.to_dict()).events == account.events
+        assert account.steps == 21
+        together = account.epsilon(delta=1e-5)
+        assert together > epsilon([summed(4.0, steps=20)], delta=1e-5)
+        central = [sampled(4.0, 1.0, 20), sampled(6.0, 1.0, 1)]
+        assert together == pytest.approx(epsilon(central, delta=1e-5), rel=0.03)
+
+    def test_sampled_sums_are_near_to_sampled_gaussians(self) -> None:
+        event = DiscreteGaussianSumEvent(
+            noise_multiplier=2.0, dimension=512, part_stddev=500.0, parts=90, sample_rate=0.1, steps=50
+        )
+        assert epsilon([event], delta=1e-5) == pytest.approx(
+            epsilon([sampled(2.0, 0.1, 50)], delta=1e-5), rel=0.01
+        )

@@ -20,7 +20,7 @@ from fedlearn.errors import (
     ProtocolError,
 )
 from fedlearn.privacy.accounting import Account
-from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.events import Event, SampledGaussianEvent
 from fedlearn.rounds.member import model_digest
 from fedlearn.rounds.messages import (
     Failure,
@@ -65,7 +65,7 @@ class Watching:
 class Exhausted(Account):
     """An account that is spent."""
 
-    def charge(self, event: SampledGaussianEvent) -> None:
+    def charge(self, event: Event) -> None:
         raise BudgetExhausted("ε=3 is spent")
 
 

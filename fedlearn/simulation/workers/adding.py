@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fedlearn._types import RingVector
 from fedlearn.aggregators.weighted_mean import WeightedSum
 from fedlearn.errors import ProtocolError
-from fedlearn.experiment.plan import weights
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.secagg.ring import add_in_ring
 from fedlearn.simulation.workers.frames import Sum
@@ -114,14 +113,14 @@ class RingAdder:
         return self._shared
 
 
-def adder_for(setup: RunSetup, dimension: int) -> Adder | None:
+def adder_for(setup: RunSetup) -> Adder | None:
     """Returns how a worker adds up; None if the server must see every vector.
 
     Masked vectors are signed one by one, and an aggregator that is not linear compares them.
     """
     if setup.secure is not None:
-        return RingAdder(setup.secure.encoding.dtype, dimension) if setup.secure.mode == "ideal" else None
-    experiment = setup.experiment
-    if isinstance(experiment.aggregator.start(), WeightedSum):
-        return ClearAdder(weights(experiment.config, experiment.population), dimension)
+        ideal = setup.secure.mode == "ideal"
+        return RingAdder(setup.secure.encoding.dtype, setup.reply_length) if ideal else None
+    if isinstance(setup.experiment.aggregator.start(), WeightedSum):
+        return ClearAdder(setup.weights, setup.reply_length)
     return None
