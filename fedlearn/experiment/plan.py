@@ -337,7 +337,7 @@ def _noise_multiplier(
             epsilon=privacy.epsilon, delta=privacy.delta, sample_rate=plan.sample_rate, steps=steps
         )
     return calibrate_composition(
-        lambda noise_multiplier: (  # the statistics, and every step of training
+        lambda noise_multiplier: (
             *besides,
             SampledGaussianEvent(
                 noise_multiplier=noise_multiplier, sample_rate=plan.sample_rate, steps=steps
