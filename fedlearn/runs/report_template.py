@@ -377,6 +377,8 @@ the first round took {{ result.timing.first_round_s | seconds }}</dd>
 {% if rounds %}<dt>Network</dt><dd>{{ total_up | bytes }} received from clients, {{ total_down | bytes }} sent to them</dd>{% endif %}
 {% if result.secure_aggregation.bytes_up_per_parameter is not none %}
 <dt>Per update</dt><dd>{{ result.secure_aggregation.bytes_up_per_parameter | number }} bytes up per model parameter</dd>{% endif %}
+{% if result.secure_aggregation.trips_per_round is not none %}
+<dt>Trips</dt><dd>{{ result.secure_aggregation.trips_per_round | number }} per round</dd>{% endif %}
 <dt>Memory</dt><dd>{{ result.peak_rss_mb | number }} MB at the peak</dd>
 </dl>
 </section>

@@ -124,6 +124,7 @@ def full_result(**changes: Any) -> Result:
             mode="masked",
             protocol="fedlearn-secagg/1",
             bytes_up_per_parameter=4.125,
+            trips_per_round=3.25,
             dropouts=3,
             failed_rounds=1,
             clients=3,
