@@ -1,4 +1,4 @@
-"""Randomness that privacy rests on: normals, integers, coins and uniforms from an OS-keyed AES-CTR stream.
+"""Randomness that privacy rests on: Gaussians, integers, coins and uniforms from an OS-keyed AES-CTR stream.
 
 ``torch.manual_seed`` must not reach privacy noise, or whoever knows the seed subtracts it. A source
 is keyed by the operating system, and keyed anew in a forked child, so that two processes never share
@@ -8,9 +8,8 @@ a stream. Only a simulation may ask for a reproducible one, and its results carr
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-from typing import Any, Final, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,12 +18,7 @@ from fedlearn._types import Vector
 from fedlearn._validate import in_range, positive
 from fedlearn.crypto.discrete_gaussian import discrete_gaussian
 from fedlearn.crypto.prg import Keystream
-
-_BLOCK: Final = 1 << 14
-"""Values made at a time: the block stays in a core's cache."""
-
-GRID_BITS: Final = 20
-"""Noisy values are multiples of a power of two of at most stddev · 2^-GRID_BITS."""
+from fedlearn.crypto.rounded_gaussian import add_rounded_gaussian
 
 
 class NoiseSource:
@@ -37,7 +31,7 @@ class NoiseSource:
       reproducible: whether a seed decides the values: simulation only, protects nothing.
       draws: number of noise vectors drawn for a release so far; executed and charged steps must equal it.
 
-    >>> NoiseSource().normal(3).shape
+    >>> NoiseSource().perturb(np.zeros(3, np.float32), stddev=1.0).shape
     (3,)
     """
 
@@ -70,27 +64,6 @@ class NoiseSource:
         in_range(0.0, 1.0, probability=probability)
         return self.uniform(count) < probability
 
-    def normal(self, count: int) -> NDArray[np.float64]:
-        """Returns standard normals, shape (count,), float64, by the inverse of the distribution function.
-
-        One bit is the sign and 63 choose the quantile, so that values reach ±9.1 and the tail beyond,
-        which never occurs, weighs 2⁻⁶⁴ on either side.
-        """
-        from scipy.special import ndtri
-
-        values = np.empty(count)
-        for start in range(0, count, _BLOCK):
-            part = values[start : start + _BLOCK]
-            words = self._words(len(part))
-            part[:] = words
-            np.abs(part, out=part)
-            # + ½ keeps the quantile off 0, whose normal is infinite; the quantile lies in (0, ½].
-            part += 0.5
-            part *= 2.0**-64
-            ndtri(part, out=part)
-            np.copysign(part, words, out=part)
-        return values
-
     def discrete_gaussian(self, count: int, *, stddev: float) -> NDArray[np.int64]:
         """Returns integers k with probability ∝ exp(−k² / 2σ²) to within 2⁻⁷⁰, shape (count,): one release.
 
@@ -106,15 +79,14 @@ class NoiseSource:
         return values
 
     def perturb(self, values: Vector, *, stddev: float) -> Vector:
-        """Returns values + N(0, stddev²), shape (d,), float32: one Gaussian release.
+        """Returns values + N(0, stddev²), rounded, shape (d,), float32: one Gaussian release.
 
-        The low bits of a sum of floats betray which value was added (Mironov 2012). So the sum is
-        taken in float64, whose spacing is some 2³⁰ times finer than the grid, and rounded to a grid
-        that depends on ``stddev`` alone: every point of the grid is reached from every value, with
-        the probability of its cell. Rounding comes after the noise and costs no privacy.
+        The low bits of a sum of floats betray which value was added (Mironov 2012). So what is returned
+        lies on a grid of ``stddev`` / 128, whatever the values, and every point of the grid is reached
+        from every value, with the probability of its cell. Rounding after the noise costs no privacy.
 
         Args:
-          values: what is protected, shape (d,), float32; not changed.
+          values: what is protected, shape (d,), float32, finite; not changed.
           stddev: standard deviation of the noise, finite and greater than 0.
 
         Raises:
@@ -122,13 +94,7 @@ class NoiseSource:
         """
         positive(stddev=stddev)
         self.draws += 1
-        grid = 2.0 ** (math.floor(math.log2(stddev)) - GRID_BITS)
-        noisy = self.normal(len(values))
-        noisy *= stddev / grid
-        noisy += values / np.float64(grid)
-        np.rint(noisy, out=noisy)
-        noisy *= grid
-        return noisy.astype(np.float32)
+        return add_rounded_gaussian(values, stddev=stddev, words=self._words)
 
     def _words(self, count: int, dtype: DTypeLike = np.int64) -> NDArray[Any]:
         if not self.reproducible and os.getpid() != self._owner:

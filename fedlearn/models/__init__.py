@@ -22,6 +22,7 @@ MODELS = Registry(
         "logistic": "fedlearn.models.logistic:logistic",
         "mlp": "fedlearn.models.mlp:mlp",
         "cnn": "fedlearn.models.cnn:cnn",
+        "tanh-cnn": "fedlearn.models.tanh_cnn:tanh_cnn",
         "resnet-gn": "fedlearn.models.resnet_gn:resnet_gn",
         "lstm": "fedlearn.models.lstm:lstm",
         "transformer": "fedlearn.models.transformer:transformer",

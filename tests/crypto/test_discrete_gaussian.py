@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fedlearn.crypto import discrete_gaussian as module
-from fedlearn.crypto.discrete_gaussian import Table, discrete_gaussian
+from fedlearn.crypto.discrete_gaussian import discrete_gaussian, law_of
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError
 
@@ -30,7 +30,7 @@ def law(stddev: float, reach: int) -> NDArray[np.longdouble]:
 @pytest.mark.parametrize("stddev", [2.0**-4, 0.3, 1.0, 3.7, 41.5])
 def test_thresholds_are_the_distribution_function_to_125_bits(stddev: float) -> None:
     """The oracle is the theta function of mpmath: the sum of all weights, not of those in the table."""
-    table = Table.of(stddev)
+    table = law_of(stddev)
     with mpmath.workprec(400):
         nome = mpmath.exp(-1 / (2 * mpmath.mpf(stddev) ** 2))
         total = mpmath.jtheta(3, 0, nome)
@@ -50,7 +50,9 @@ def test_thresholds_are_the_distribution_function_to_125_bits(stddev: float) -> 
 def test_sums_of_tables_follow_the_law_of_the_wider_one(stddev: float) -> None:
     (one, inner), (stride, outer) = module._plan_of(stddev)
     assert one == 1
-    parts, spread = law(inner.stddev, -inner.least), law(outer.stddev, -outer.least)
+    assert inner is law_of(80.0)
+    assert stride == 32
+    parts, spread = law(80.0, -inner.least), law(np.sqrt(stddev**2 - 6400) / 32, -outer.least)
     composed = np.zeros(len(parts) + stride * (len(spread) - 1), np.longdouble)
     for shift, weight in enumerate(parts):
         composed[shift : shift + stride * (len(spread) - 1) + 1 : stride] += weight * spread
@@ -104,7 +106,7 @@ class Script:
 
 def test_every_threshold_falls_where_its_128_bits_say() -> None:
     """One below a threshold is its value, the threshold itself the next: all three stages are walked."""
-    table = Table.of(2.0)
+    table = law_of(2.0)
     for k, (high, low) in enumerate(zip(table.high[:-1], table.low[:-1], strict=True), table.least):
         for offset, value in ((-1, k), (0, k + 1)):
             bits = (int(high) << 64) + int(low) + offset
@@ -113,7 +115,7 @@ def test_every_threshold_falls_where_its_128_bits_say() -> None:
 
 
 def test_extreme_words_give_the_ends_of_the_table() -> None:
-    table = Table.of(1.0)
+    table = law_of(1.0)
     ends = [table.sample(1, Script(ones >> 48, ones, ones))[0] for ones in (0, 2**64 - 1)]
     assert ends == [table.least, -table.least]
 

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import DTypeLike, NDArray
 from scipy import stats
 
-from fedlearn.crypto.noise import GRID_BITS, NoiseSource
+from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError
 
 MILLION = 1_000_000
@@ -60,15 +60,15 @@ def test_noise_does_not_depend_on_the_value_it_hides() -> None:
         NoiseSource.reproducible_from("test shift").perturb(v, stddev=1.0)
         for v in (np.zeros_like(value), value)
     )
-    np.testing.assert_allclose(shifted - value, plain, atol=2e-5)
+    # Both are rounded to a grid of 1 / 128; where more bits are needed, the two take different ones.
+    np.testing.assert_allclose(shifted - value, plain, atol=2.01 / 128)
 
 
 @pytest.mark.parametrize("stddev", [1e-3, 0.7, 1.0, 1e6])
 def test_noisy_values_lie_on_a_grid_that_the_stddev_alone_decides(stddev: float) -> None:
-    grid = 2.0 ** (np.floor(np.log2(stddev)) - GRID_BITS)
     hidden = np.full(1000, stddev * 1e-9, np.float32)
-    noisy = NoiseSource().perturb(hidden, stddev=stddev).astype(np.float64) / grid
-    np.testing.assert_array_equal(noisy, np.rint(noisy))
+    noisy = NoiseSource().perturb(hidden, stddev=stddev).astype(np.float64) / (stddev / 128)
+    np.testing.assert_allclose(noisy, np.rint(noisy), atol=1e-4)
 
 
 def test_every_float_of_noise_is_finite_and_draws_are_counted() -> None:
@@ -82,18 +82,16 @@ class Extremes:
     """Stands for a keystream whose words are the ends of the range."""
 
     def take(self, count: int, dtype: DTypeLike) -> NDArray[Any]:
-        ends = [np.iinfo(np.int64).min, -1, 0, 1, np.iinfo(np.int64).max]
-        return np.resize(np.array(ends, np.int64), count).view(dtype)
+        return np.resize(np.array([0, 2**63, 2**64 - 1], np.uint64).view(dtype), count)
 
 
-def test_extreme_words_give_finite_normals(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extreme_words_give_finite_noise_and_uniforms_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
     source = NoiseSource()
     monkeypatch.setattr(source, "_stream", Extremes())
-    values = source.normal(5)
-    assert np.isfinite(values).all()
-    assert values.max() == pytest.approx(9.16, abs=0.05)
-    assert values.min() == pytest.approx(-9.08, abs=0.05)
-    uniforms = source.uniform(5)
+    noise = source.perturb(np.zeros(12, np.float32), stddev=1.0)
+    assert np.isfinite(noise).all()
+    assert np.abs(noise).max() == pytest.approx(11.0, abs=0.1)
+    uniforms = source.uniform(3)
     assert uniforms.min() >= 0
     assert uniforms.max() < 1
 
@@ -120,24 +118,24 @@ def test_two_processes_under_one_torch_seed_draw_different_noise() -> None:
 
 def test_forked_child_leaves_its_parents_stream() -> None:
     source = NoiseSource()
-    source.normal(8)
+    source.uniform(8)
     read, write = os.pipe()
     if (child := os.fork()) == 0:
-        os.write(write, source.normal(8).tobytes())
+        os.write(write, source.uniform(8).tobytes())
         os._exit(0)
     os.waitpid(child, 0)
     os.close(write)
     theirs = np.frombuffer(os.read(read, 64))
     os.close(read)
-    assert not np.intersect1d(theirs, source.normal(8)).size
+    assert not np.intersect1d(theirs, source.uniform(8)).size
 
 
 def test_reproducible_noise_repeats_and_says_so() -> None:
     one, same, other = (NoiseSource.reproducible_from(7, "run", label) for label in ("a", "a", "b"))
     assert one.reproducible
-    drawn = one.normal(5)
-    np.testing.assert_array_equal(drawn, same.normal(5))
-    assert not np.intersect1d(drawn, other.normal(5)).size
+    drawn = one.uniform(5)
+    np.testing.assert_array_equal(drawn, same.uniform(5))
+    assert not np.intersect1d(drawn, other.uniform(5)).size
     assert not NoiseSource().reproducible
 
 

@@ -16,6 +16,7 @@ from fedlearn.models.logistic import logistic
 from fedlearn.models.lstm import LSTMLayer, lstm
 from fedlearn.models.mlp import mlp
 from fedlearn.models.resnet_gn import resnet_gn
+from fedlearn.models.tanh_cnn import tanh_cnn
 from fedlearn.models.transformer import SelfAttention, transformer
 
 
@@ -27,6 +28,9 @@ def test_parameter_counts_by_hand() -> None:
     assert _size(logistic((13,), 2)) == 13 * 2 + 2
     assert _size(mlp((1, 8, 8), 10, hidden=(32, 16))) == (64 * 32 + 32) + (32 * 16 + 16) + (16 * 10 + 10)
     assert _size(cnn((1, 8, 8), 10)) == (9 * 16 + 16) + (9 * 16 * 32 + 32) + (32 * 4 * 32 + 32) + (
+        32 * 10 + 10
+    )
+    assert _size(tanh_cnn((1, 28, 28), 10)) == (64 * 16 + 16) + (256 * 32 + 32) + (512 * 32 + 32) + (
         32 * 10 + 10
     )
     assert _size(lstm((5,), 4, embedding=3, hidden=2)) == 4 * 3 + (3 * 8 + 8) + 2 * 8 + (2 * 4 + 4)
