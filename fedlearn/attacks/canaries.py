@@ -90,8 +90,10 @@ class CanarySource(NoiseSource):
         self._places = places
         self._privacy = privacy
 
-    def perturb(self, values: Vector, *, stddev: float) -> Vector:
-        """Returns values + noise, having noted how the release looks with the canaries in it."""
+    def perturb(
+        self, values: Vector, *, stddev: float, factor: float = 1.0, out: Vector | None = None
+    ) -> Vector:
+        """Returns factor · (values + noise), having noted how the release looks with the canaries in it."""
         drawn = self.members & self.bernoulli(len(self.members), self._privacy.sample_rate)
         added = np.where(drawn, np.float32(self._privacy.max_grad_norm), np.float32(0))
         crowded = values.copy()
@@ -99,16 +101,18 @@ class CanarySource(NoiseSource):
         released = super().perturb(crowded, stddev=stddev)
         self.scores += released[self._places].astype(np.float64) - values[self._places]
         released[self._places] -= added
-        return released
+        return np.multiply(released, np.float32(factor), out=out)
 
 
 class _Silence(NoiseSource):
     """A source that adds nothing: it shows the clipped sum itself."""
 
-    def perturb(self, values: Vector, *, stddev: float) -> Vector:
-        """Returns the values."""
+    def perturb(
+        self, values: Vector, *, stddev: float, factor: float = 1.0, out: Vector | None = None
+    ) -> Vector:
+        """Returns factor · values."""
         del stddev
-        return values.copy()
+        return np.multiply(values, np.float32(factor), out=out)
 
 
 def audit_client(

@@ -78,23 +78,27 @@ class NoiseSource:
         self.draws += 1
         return values
 
-    def perturb(self, values: Vector, *, stddev: float) -> Vector:
-        """Returns values + N(0, stddev²), rounded, shape (d,), float32: one Gaussian release.
+    def perturb(
+        self, values: Vector, *, stddev: float, factor: float = 1.0, out: Vector | None = None
+    ) -> Vector:
+        """Returns factor · (values + N(0, stddev²)), rounded, shape (d,), float32: one Gaussian release.
 
         The low bits of a sum of floats betray which value was added (Mironov 2012). So what is returned
-        lies on a grid of ``stddev`` / 128, whatever the values, and every point of the grid is reached
+        lies on a grid of ``stddev`` / 64, whatever the values, and every point of the grid is reached
         from every value, with the probability of its cell. Rounding after the noise costs no privacy.
 
         Args:
           values: what is protected, shape (d,), float32, finite; not changed.
           stddev: standard deviation of the noise, finite and greater than 0.
+          factor: public number that the noisy values are multiplied by.
+          out: where to write it, shape (d,), float32, apart from the values; None: a new array.
 
         Raises:
           ConfigError: the stddev is not positive and finite.
         """
         positive(stddev=stddev)
         self.draws += 1
-        return add_rounded_gaussian(values, stddev=stddev, words=self._words)
+        return add_rounded_gaussian(values, stddev=stddev, words=self._words, factor=factor, out=out)
 
     def _words(self, count: int, dtype: DTypeLike = np.int64) -> NDArray[Any]:
         if not self.reproducible and os.getpid() != self._owner:

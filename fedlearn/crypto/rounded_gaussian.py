@@ -1,12 +1,12 @@
 """Gaussian noise added and rounded in one stroke, with the law of rounding a sum of real numbers.
 
-What is released is rint(q + n): q real, n Gaussian of stddev s = 128, in units of a grid. Rounding comes
-after the noise and costs no privacy; it raises the variance by 1 / 12s², five millionths.
+What is released is rint(q + n): q real, n Gaussian of stddev s = 64, in units of a grid. Rounding comes
+after the noise and costs no privacy; it raises the variance by 1 / 12s², twenty millionths.
 
 Split n = m + r into an integer and a rest in [−½, ½). The integer has a law of its own: one look-up.
 The rest only decides whether the fraction f of q carries over, with probability H = P(r ≥ ½ − f | m),
-which is f but for the slope of the density within a cell, half a percent at most for |m| ≤ 4s. So sixteen
-random bits mostly decide that as well; for the few values where they do not, more bits are drawn and
+which is f but for the slope of the density within a cell, at most 1 % for |m| ≤ 4s. So sixteen random
+bits mostly decide that as well; for the few values where they do not, more bits are drawn and
 compared with H. No normal is ever computed, and that is where the speed comes from.
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlearn._types import Vector
-from fedlearn.crypto.integer_law import DIGITS, TAIL_BITS, UNDECIDED, IntegerLaw, Words
+from fedlearn.crypto.integer_law import DIGITS, TAIL_BITS, IntegerLaw, Words
 
-STDDEV: Final = 128
+STDDEV: Final = 64
 """Standard deviation of the noise in units of the grid."""
 
 _BLOCK: Final = 1 << 15
@@ -39,15 +39,17 @@ _COMMON: Final = 4 * STDDEV
 _SURE: Final = 1.1 * _COMMON / STDDEV**2 / 8 + 2.0**-11
 """Bound on |H − f| for common integers, |m| / 8s², widened by what 16 bits and float32 leave open."""
 
-_LARGEST_IN_FLOAT32: Final = 4096.0
-"""Up to here float32 is right to 2⁻¹², and whole numbers are exact."""
+_LARGEST_IN_FLOAT32: Final = 1024.0
+"""Up to here, with an integer of 4s added, float32 is right to 2⁻¹³."""
 
 _FINE: Final = 1.1 * ((11.1 / STDDEV) ** 2 / 120 + 2.0**-19) + 2.0**-15
 """Bound on |H − f + m f (1 − f) / 2s²| for all integers, widened by what 16 bits leave open."""
 
 
-def add_rounded_gaussian(values: Vector, *, stddev: float, words: Words) -> Vector:
-    """Returns g · rint((values + N(0, stddev²)) / g), g = stddev / 128, shape (d,), float32.
+def add_rounded_gaussian(
+    values: Vector, *, stddev: float, words: Words, factor: float = 1.0, out: Vector | None = None
+) -> Vector:
+    """Returns factor · g · rint((values + N(0, stddev²)) / g), g = stddev / 64, shape (d,), float32.
 
     The probability of each multiple of g is that of its cell to within 2⁻⁴⁸, from every value; of
     values beyond 2⁵² g only the integer part of the noise is left.
@@ -56,44 +58,48 @@ def add_rounded_gaussian(values: Vector, *, stddev: float, words: Words) -> Vect
       values: finite, shape (d,), float32; not changed.
       stddev: > 0.
       words: where random bits come from.
+      factor: what the noisy values are multiplied by.
+      out: where to write it, shape (d,), float32, apart from the values; None: a new array.
     """
+    noisy = np.empty(len(values), np.float32) if out is None else out
     grid = stddev / STDDEV
-    noisy = np.empty(len(values), np.float32)
     leading, dice = words(len(values), np.uint16), words(len(values), np.uint16)
-    small = float(np.abs(values).max(initial=0.0)) / grid <= _LARGEST_IN_FLOAT32
-    unsure = np.empty(len(values), np.bool_)
+    reach = max(values.max(), -values.min()) if len(values) else 0.0
+    kind = np.float32 if reach <= _LARGEST_IN_FLOAT32 * grid else np.float64
+    sure = np.empty(len(values), np.bool_)
     for start in range(0, len(values), _BLOCK):
         block = slice(start, start + _BLOCK)
-        scaled = np.multiply(values[block], 1 / grid, dtype=np.float32 if small else np.float64)
-        unsure[block] = _add_common(scaled, leading[block], dice[block], grid, out=noisy[block])
-    rest = np.flatnonzero(unsure)
-    noisy[rest] = grid * _added(values[rest] / np.float64(grid), leading[rest], dice[rest], words)
+        scaled = np.multiply(values[block], 1 / grid, dtype=kind)
+        whole = _common(scaled, leading[block], dice[block], sure=sure[block])
+        np.multiply(whole, factor * grid, out=noisy[block], casting="same_kind")
+    rest = np.flatnonzero(~sure)
+    cells = _exact(values[rest] / np.float64(grid), leading[rest], dice[rest], words)
+    noisy[rest] = cells * (factor * grid)
     return noisy
 
 
-def _add_common(
+def _common(
     values: NDArray[np.floating[Any]],
     leading: NDArray[np.uint16],
     dice: NDArray[np.uint16],
-    grid: float,
     *,
-    out: Vector,
-) -> NDArray[np.bool_]:
-    """Writes the noisy values that 16 bits of each kind decide; returns which they do not."""
-    integers = _common_integers().take(leading.astype(np.intp), mode="wrap")
-    # 1 − die / 2^16 is a uniform as well: its sum with the fraction passes 1 with probability f.
-    values -= dice * values.dtype.type(2.0**-16)
-    values += values.dtype.type(1 + _SURE)
-    whole = np.floor(values)
-    values -= whole
-    unsure: NDArray[np.bool_] = values < 2 * _SURE
-    unsure |= integers == UNDECIDED
-    whole += integers
-    np.multiply(whole, grid, out=out, casting="same_kind")
-    return unsure
+    sure: NDArray[np.bool_],
+) -> NDArray[np.floating[Any]]:
+    """Returns rint(values + noise) where 16 bits of each kind decide it, and writes where; overwrites values.
+
+    With the die u as a uniform, 1 − u is one too: its sum with the fraction passes 1 with probability f.
+    """
+    values += _common_integers().take(leading.astype(np.intp), mode="wrap")
+    part = dice.astype(values.dtype)
+    part *= values.dtype.type(2.0**-16)
+    values -= part
+    whole: NDArray[np.floating[Any]] = np.floor(values, out=part)
+    # Rare integers are NaN here, and NaN is not greater than anything.
+    np.greater_equal(np.subtract(values, whole, out=values), 2 * _SURE, out=sure)
+    return whole
 
 
-def _added(
+def _exact(
     values: NDArray[np.float64], leading: NDArray[np.uint16], dice: NDArray[np.uint16], words: Words
 ) -> NDArray[np.float64]:
     """Returns rint(values + noise) where the die, followed by more bits, decides what carries over."""
@@ -129,11 +135,11 @@ def _integral(
 
 
 @cache
-def _common_integers() -> NDArray[np.int16]:
-    """Returns the law's first look-up, with the rare integers marked as undecided."""
-    decided = integer_law().decided.copy()
-    decided[np.abs(decided.astype(np.int32)) > _COMMON] = UNDECIDED
-    return decided
+def _common_integers() -> Vector:
+    """Returns the law's first look-up, plus 1 and the margin, with NaN for what it leaves open or is rare."""
+    decided = integer_law().decided.astype(np.float32)
+    decided[np.abs(decided) > _COMMON] = np.nan
+    return decided + np.float32(1 + _SURE)
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Clipping of per-record gradients: how much each record may count, and the sum of what is left.
+"""Clipping of per-record gradients: how much each record may count.
 
-Guarantee: adding or removing one record changes the sum by at most C in L2, up to the rounding of
-the sum. A record whose gradient is not finite, or so large that its norm overflows (1e19), adds 0.
+Guarantee: what one record adds to a clipped sum has an L2 norm of at most C (1 + 1e-6), so that adding
+or removing it changes the sum by no more, up to the rounding of the sum over the others. A record
+whose gradient is not finite, or so large that its norm overflows (1e19), adds 0.
 """
 
 from __future__ import annotations
@@ -9,44 +10,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# A float32 norm of a block of 64 is off by at most 64 · 2^-24 / 2 of itself, whatever the order of
-# its sum; factors are lowered by more than two of these, so that no clipped gradient, nor a product
-# of two norms, exceeds the bound.
-_NORM_BLOCK = 64
-_ROUNDING = 1e-5
+# Factors are lowered by this much: a clipped gradient is rounded to float32 twice.
+_ROUNDING = 2e-7
+_SLACK = 1e-6
 
 
-def clipped_sum(samples: list[Tensor], bound: float) -> Tensor:
-    """Returns Σ g · min(1, C / ‖g‖) over records, shape (d,), float32.
+def factors_of(squares: Tensor, bound: float, *, rounding: Tensor | None = None) -> Tensor:
+    """Returns the factor of each record, about min(1, C / ‖g‖), shape (b,), float32; 0 if ‖g‖ is not finite.
 
     Args:
-      samples: per-record gradients of each parameter, shapes (b, p), over the same b records.
+      squares: ‖g‖² as computed, shape (b,), float64.
       bound: C > 0.
+      rounding: bound on the norm of what float32 adds to g when it is summed up over positions; what
+        exceeds the slack of 1e-6 of the guarantee counts as part of ‖g‖.
     """
-    factors = clip_factors(samples, bound)
-    kept = factors > 0
-    if not kept.all():
-        # Zero times NaN is NaN: records that count for nothing are taken out, not weighed.
-        factors, samples = factors[kept], [sample[kept] for sample in samples]
-    return torch.cat([factors @ sample for sample in samples])
-
-
-def clip_factors(samples: list[Tensor], bound: float) -> Tensor:
-    """Returns min(1, C / ‖g‖) of each record, shape (b,), as :func:`factors_of` does."""
-    return factors_of(torch.stack([square_norms(sample) for sample in samples]).sum(dim=0), bound)
-
-
-def factors_of(squares: Tensor, bound: float) -> Tensor:
-    """Returns min(1, C / ‖g‖) from ‖g‖², lowered by 1e-5 at most, shape (b,); 0 if ‖g‖ is not finite."""
     norms = squares.sqrt()
-    factors = (bound * (1.0 - _ROUNDING) / norms).clamp(max=1.0)
-    return torch.where(torch.isfinite(norms), factors, 0.0).float()
+    largest = norms * (1.0 + _ROUNDING)
+    if isinstance(rounding, Tensor):
+        largest = torch.maximum(largest, norms * (1.0 - _SLACK) + rounding)
+    # An infinite norm gives 0 by itself.
+    return (bound / largest).clamp_(max=1.0).nan_to_num_(nan=0.0).float()
 
 
 def square_norms(sample: Tensor) -> Tensor:
-    """Returns ‖g‖² of each row of (b, p), shape (b,), float64: float32 in blocks, float64 between them."""
-    whole = sample.shape[1] - sample.shape[1] % _NORM_BLOCK
-    blocks = sample[:, :whole].reshape(len(sample), whole // _NORM_BLOCK, _NORM_BLOCK)
-    squares: Tensor = torch.linalg.vector_norm(blocks, dim=2).double().square_().sum(dim=1)
-    squares += torch.linalg.vector_norm(sample[:, whole:], dim=1).double().square_()
-    return squares
+    """Returns ‖g‖² of each row of (b, p), shape (b,), float64, added up in float64."""
+    norms: Tensor = torch.linalg.vector_norm(sample, dim=1, dtype=torch.float64)
+    return norms.square_()
+
+
+def kept_records(factors: Tensor) -> Tensor | None:
+    """Returns which records count, shape (b,), or None if all do.
+
+    Zero times NaN is NaN: records that count for nothing must be taken out of a sum, not weighed.
+    """
+    kept = factors > 0
+    return None if bool(kept.all()) else kept
+
+
+def taken(tensor: Tensor, kept: Tensor | None) -> Tensor:
+    """Returns the rows of the kept records; None: all of them."""
+    return tensor if kept is None else tensor[kept]

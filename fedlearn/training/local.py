@@ -85,7 +85,7 @@ class Workbench:
             carries, if any; not changed.
           round: round, counted from 0.
           batches: record indices of each step.
-          gradient: writes the gradient for some records into the model's gradient buffer.
+          gradient: writes the gradient for some records over the model's gradient buffer.
 
         Raises:
           ModelError: parameters became NaN or infinite.
@@ -97,7 +97,6 @@ class Workbench:
         optimizer = self.recipe.build_optimizer(flat, round)
         model.module.train()
         for indices in batches:
-            model.gradient.zero_()
             gradient(indices)
             flat.grad = model.gather_gradient()
             if mu > 0:
@@ -117,7 +116,8 @@ class Workbench:
         return PrivateGradient(self.model, self.recipe.loss)
 
     def mean_gradient(self, dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> None:
-        """Adds the gradient of the mean loss over some records to the buffer; none: leaves it."""
+        """Writes the gradient of the mean loss over some records into the buffer; none: zeros."""
+        self.model.gradient.zero_()
         if len(indices):
             inputs, targets = fetch(dataset, indices)
             self.recipe.loss(self.model.module(inputs), targets).backward()  # type: ignore[no-untyped-call]

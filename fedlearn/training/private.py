@@ -7,7 +7,10 @@ poison it, and because a Poisson batch may be empty: it is noised and charged li
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,10 +21,14 @@ from torch import Tensor, nn
 from fedlearn._validate import in_range, positive
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ModelError
+from fedlearn.training.clip_rules import Clipping, Rule
 from fedlearn.training.fast_clip import FastClip
+from fedlearn.training.ghost_clip import GhostClip
 from fedlearn.training.hook_clip import HookClip
-from fedlearn.training.objective import Loss
+from fedlearn.training.objective import Loss, Losses, per_record
 from fedlearn.training.vector import FlatModel, refuse_running_statistics
+
+_log = logging.getLogger(__name__)
 
 # Per-record gradient values held at a time (8 MB): with more, fresh pages cost more than arithmetic.
 _HELD_VALUES = 1 << 21
@@ -72,31 +79,71 @@ def check_clippable(module: nn.Module) -> None:
         )
 
 
+class Clip(Protocol):
+    """A way to compute clipped gradient sums of one model; all give the same sums.
+
+    Attributes:
+      rules: layer's name → how it is clipped.
+      held_values: per-record gradient values that one record needs.
+    """
+
+    rules: dict[str, Rule]
+
+    @property
+    def held_values(self) -> int:
+        """Per-record gradient values that one record needs."""
+
+    def add_clipped_sum(
+        self, sums: Mapping[Tensor, Tensor], losses: Losses, inputs: Tensor, targets: Tensor, bound: float
+    ) -> None:
+        """Adds Σ g · min(1, C / ‖g‖) over records to the sum of each trainable parameter."""
+
+
+def clip_of(module: nn.Module, clipping: Clipping) -> Clip:
+    """Returns the way to clip a model that the configuration names; its hooks stay on the model.
+
+    Raises:
+      ModelError: a layer that mixes records or has no per-record gradient; named.
+    """
+    check_clippable(module)
+    if clipping == "hooks":
+        return HookClip(module)
+    return GhostClip(module) if clipping == "ghost" else FastClip(module, clipping)
+
+
 class PrivateGradient:
     """Writes noisy clipped gradients into a model's gradient buffer.
 
-    One of them serves a model for its life. Models of known layers take the fast path; others are clipped
-    by Opacus' hooks, to the same result. The loss is evaluated for each record alone, so that a loss
+    One of them serves a model for its life. The loss is evaluated for each record alone, so that a loss
     that couples records (a mean over the tokens that count, a contrast between records) cannot undo
     the bound on one record's influence.
 
+    Attributes:
+      rules: layer's name → how it is clipped.
+
     Args:
       model: the model; its parameters keep their names.
-      loss: ``(outputs, targets) -> mean over the batch``; called with one record under ``torch.vmap``.
+      loss: ``(outputs, targets) -> mean over the batch``.
+      clipping: which way to clip (see ``clip_rules``).
 
     Raises:
       ModelError: a layer that mixes records or has no per-record gradient.
     """
 
-    def __init__(self, model: FlatModel, loss: Loss) -> None:
-        check_clippable(model.module)
+    def __init__(self, model: FlatModel, loss: Loss, *, clipping: Clipping = "auto") -> None:
         self._model = model
-        self._losses = torch.vmap(lambda output, target: loss(output[None], target[None]).sum())
-        self._clip = FastClip(model.module) if FastClip.supports(model.module) else HookClip(model.module)
+        self._losses = per_record(loss)
+        self._clip = clip_of(model.module, clipping)
         self._piece = max(
             _SMALLEST_PIECE, min(_LARGEST_PIECE, _HELD_VALUES // max(1, self._clip.held_values))
         )
+        self._total = torch.zeros_like(model.gradient)
+        self._sums = model.views_of(self._total)
         self._seen_apart = False
+        self.rules = self._clip.rules
+        _log.info(
+            "clipping: %s", ", ".join(f"{name or 'model'} by {rule}" for name, rule in self.rules.items())
+        )
 
     def write(
         self, inputs: Tensor | None, targets: Tensor | None, *, privacy: RecordPrivacy, noise: NoiseSource
@@ -113,10 +160,14 @@ class PrivateGradient:
           ModelError: the output for one record depends on another record, or records are not the first
             dimension of a layer's input.
         """
-        total = self.clipped_sum(inputs, targets, max_grad_norm=privacy.max_grad_norm)
+        self._sum_up(inputs, targets, privacy.max_grad_norm)
         stddev = privacy.noise_multiplier * privacy.max_grad_norm
-        noisy = torch.from_numpy(noise.perturb(total.numpy(), stddev=stddev))
-        torch.div(noisy, privacy.expected_batch, out=self._model.gradient)
+        noise.perturb(
+            self._total.numpy(),
+            stddev=stddev,
+            factor=1.0 / privacy.expected_batch,
+            out=self._model.gradient.numpy(),
+        )
 
     def clipped_sum(self, inputs: Tensor | None, targets: Tensor | None, *, max_grad_norm: float) -> Tensor:
         """Returns Σ g · min(1, C / ‖g‖) over the records of one step, without noise, shape (d,), float32.
@@ -132,13 +183,17 @@ class PrivateGradient:
         Raises:
           ModelError: as :meth:`write`.
         """
-        total = torch.zeros_like(self._model.gradient)
-        if inputs is not None and targets is not None:
-            self._check_apart(inputs)
-            for start in range(0, len(inputs), self._piece):
-                piece = slice(start, start + self._piece)
-                total += self._clip.clipped_sum(self._losses, inputs[piece], targets[piece], max_grad_norm)
-        return total
+        self._sum_up(inputs, targets, max_grad_norm)
+        return self._total.clone()
+
+    def _sum_up(self, inputs: Tensor | None, targets: Tensor | None, bound: float) -> None:
+        self._total.zero_()
+        if inputs is None or targets is None:
+            return
+        self._check_apart(inputs)
+        for start in range(0, len(inputs), self._piece):
+            piece = slice(start, start + self._piece)
+            self._clip.add_clipped_sum(self._sums, self._losses, inputs[piece], targets[piece], bound)
 
     def _check_apart(self, inputs: Tensor) -> None:
         if not self._seen_apart and len(inputs) > 1:

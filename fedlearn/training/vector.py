@@ -53,6 +53,12 @@ class FlatModel:
             parameter.grad = self.gradient[start:end].view_as(parameter)
             start = end
 
+    def views_of(self, flat: Tensor) -> dict[Tensor, Tensor]:
+        """Returns each trainable parameter's part of a flat vector (d,), in the parameter's shape."""
+        parameters = list(self._parameters.values())
+        parts = torch.split(flat, [p.numel() for p in parameters])
+        return {p: part.view_as(p) for p, part in zip(parameters, parts, strict=True)}
+
     @property
     def dimension(self) -> int:
         """Number of trainable parameters, d."""

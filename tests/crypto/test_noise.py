@@ -34,7 +34,9 @@ def test_stddev_is_met_within_three_per_mille(noise: NDArray[np.float64]) -> Non
 
 
 def test_law_is_normal_at_the_right_scale_and_no_other(noise: NDArray[np.float64]) -> None:
-    sample = noise[:200_000] / 3.0
+    # The law is continuous but for a grid of 1 / 64, which is blurred here as it was made.
+    blur = np.random.default_rng(0).uniform(-0.5, 0.5, 200_000) / 64
+    sample = noise[:200_000] / 3.0 + blur
     assert stats.kstest(sample, "norm").pvalue > 0.01
     for wrong in (0.96, 1.04):
         assert stats.kstest(sample / wrong, "norm").pvalue < 1e-6
@@ -60,14 +62,14 @@ def test_noise_does_not_depend_on_the_value_it_hides() -> None:
         NoiseSource.reproducible_from("test shift").perturb(v, stddev=1.0)
         for v in (np.zeros_like(value), value)
     )
-    # Both are rounded to a grid of 1 / 128; where more bits are needed, the two take different ones.
-    np.testing.assert_allclose(shifted - value, plain, atol=2.01 / 128)
+    # Both are rounded to a grid of 1 / 64; where more bits are needed, the two take different ones.
+    np.testing.assert_allclose(shifted - value, plain, atol=2.01 / 64)
 
 
 @pytest.mark.parametrize("stddev", [1e-3, 0.7, 1.0, 1e6])
 def test_noisy_values_lie_on_a_grid_that_the_stddev_alone_decides(stddev: float) -> None:
     hidden = np.full(1000, stddev * 1e-9, np.float32)
-    noisy = NoiseSource().perturb(hidden, stddev=stddev).astype(np.float64) / (stddev / 128)
+    noisy = NoiseSource().perturb(hidden, stddev=stddev).astype(np.float64) / (stddev / 64)
     np.testing.assert_allclose(noisy, np.rint(noisy), atol=1e-4)
 
 

@@ -22,7 +22,7 @@ from fedlearn.crypto.rounded_gaussian import (
 
 
 def normal_between(low: mpmath.mpf, high: mpmath.mpf) -> mpmath.mpf:
-    """P(low ≤ n < high) for n of stddev 128."""
+    """P(low ≤ n < high) for n of stddev 64."""
     return mpmath.ncdf(high / STDDEV) - mpmath.ncdf(low / STDDEV)
 
 
@@ -37,7 +37,7 @@ def test_integer_thresholds_are_normal_probabilities_to_75_bits() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(-1414, 1414), st.floats(0, 1, exclude_max=True))
+@given(st.integers(-707, 707), st.floats(0, 1, exclude_max=True))
 def test_carries_have_the_normal_probability(integer: int, fraction: float) -> None:
     with mpmath.workprec(300):
         middle, f = mpmath.mpf(integer), mpmath.mpf(fraction)
@@ -59,7 +59,7 @@ class Chosen:
 
 
 @pytest.mark.parametrize("longer", [0, 2**64 - 1])
-@pytest.mark.parametrize("reach", [1.0, 4000.0, 1e7])
+@pytest.mark.parametrize("reach", [1.0, 1000.0, 1e7])
 def test_no_short_cut_decides_against_the_exact_rule(longer: int, reach: float) -> None:
     """Every value is recomputed from its bits: the law's integer, and the die against the carry's H."""
     rng = np.random.default_rng(5)
