@@ -126,6 +126,11 @@ class TrainingConfig(Section):
     )
     local_steps: int | None = Field(default=None, ge=1, description="steps per round; instead of epochs")
     loss: str = Field(default="cross-entropy", description="cross-entropy, mse, or module:Name")
+    clipping: Literal["auto", "fast", "hooks", "ghost"] = Field(
+        default="auto",
+        description="how per-record gradients are clipped: the faster rule for each layer, book-keeping"
+        " wherever there is a formula, Opacus' hooks, or a second backward pass; the sums are equal",
+    )
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:

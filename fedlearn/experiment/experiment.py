@@ -205,6 +205,7 @@ class Experiment:
             rounds=self.config.rounds,
             loss=self.loss or LOSSES.resolve(training.loss),
             proximal=self.algorithm.proximal,
+            clipping=training.clipping,
         )
 
     @cached_property

@@ -16,6 +16,7 @@ from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
 from fedlearn.training.batches import StepPlan, fetch
+from fedlearn.training.clip_rules import Clipping
 from fedlearn.training.objective import Loss, add_proximal_gradient
 from fedlearn.training.private import PrivateGradient, RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
@@ -36,6 +37,7 @@ class Recipe:
       rounds: number of rounds of the experiment.
       loss: mean loss of a batch.
       proximal: FedProx μ, ≥ 0.
+      clipping: how per-record gradients are clipped, under record-level DP.
     """
 
     optimizer: OptimizerFactory
@@ -46,6 +48,7 @@ class Recipe:
     rounds: int
     loss: Loss
     proximal: float = 0.0
+    clipping: Clipping = "auto"
 
     def learning_rate_of(self, round: int) -> float:
         """Returns this round's step size."""
@@ -113,7 +116,7 @@ class Workbench:
     @cached_property
     def private_gradient(self) -> PrivateGradient:
         """The gradient of record-level DP-SGD on this model; made, with its hooks, on first use."""
-        return PrivateGradient(self.model, self.recipe.loss)
+        return PrivateGradient(self.model, self.recipe.loss, clipping=self.recipe.clipping)
 
     def mean_gradient(self, dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> None:
         """Writes the gradient of the mean loss over some records into the buffer; none: zeros."""
