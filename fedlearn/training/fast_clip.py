@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import cast
 
 import torch
@@ -72,11 +73,31 @@ class FastClip:
         Raises:
           ModelError: a layer's inputs do not begin with the record, or were overwritten.
         """
-        with self._parts.calls.noting():
+        with self.noting():
             total = losses(self._module(inputs), targets).sum()
+        self.add_noted_sum(sums, total, records=len(inputs), bound=bound)
+
+    def noting(self) -> AbstractContextManager[None]:
+        """Notes the layers' calls inside, for :meth:`add_noted_sum`; forgets those noted before."""
+        return self._parts.calls.noting()
+
+    def add_noted_sum(
+        self, sums: Mapping[Tensor, Tensor], total: Tensor, *, records: int, bound: float
+    ) -> None:
+        """Adds the clipped sum over the records of a noted forward pass.
+
+        Args:
+          sums: trainable parameter → its sum, of the same shape, float32; written.
+          total: the sum over the records' losses.
+          records: how many there are, b ≥ 1.
+          bound: C > 0.
+
+        Raises:
+          ModelError: a layer's inputs do not begin with the record, or were overwritten.
+        """
         with torch.no_grad():
-            parts = self._parts.of(total, records=len(inputs))
-            factors = record_factors(parts, records=len(inputs), bound=bound)
+            parts = self._parts.of(total, records=records)
+            factors = record_factors(parts, records=records, bound=bound)
             kept = kept_records(factors)
             for part in parts:
                 part.add_to(sums, taken(factors, kept), kept)

@@ -46,22 +46,24 @@ class LayerSum(Protocol):
 
 
 class LinearSum:
-    """A Linear layer: inputs (b, T, q), output gradients (b, T, p), over all its calls."""
+    """A Linear layer: inputs (b, T, q), output gradients (b, T, p), over all its calls; T = 1 has no axis."""
 
     def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, pairs: Pairs) -> None:
         self._weight = layer.weight if layer.weight.requires_grad else None
         self._bias = layer.bias if layer.bias is not None and layer.bias.requires_grad else None
-        self._inputs = _positions([inputs for inputs, _ in pairs])
-        self._gradients = _positions([gradient for _, gradient in pairs])
+        if len(pairs) == 1 and pairs[0][0].dim() == 2:
+            self._inputs, self._gradients = pairs[0]
+        else:
+            self._inputs = _positions([inputs for inputs, _ in pairs])
+            self._gradients = _positions([gradient for _, gradient in pairs])
 
     def squares(self) -> Tensor:
         """Returns ‖Gᵀ A‖² + ‖Gᵀ 1‖²."""
-        if self._gradients.shape[1] == 1:
-            inputs, gradients = self._inputs[:, 0], self._gradients[:, 0]
-            sizes = square_norms(gradients)
+        if self._gradients.dim() == 2:
+            sizes = square_norms(self._gradients)
             if self._weight is None:
                 return sizes
-            return sizes * (square_norms(inputs) + (self._bias is not None))
+            return sizes * (square_norms(self._inputs) + (self._bias is not None))
         squares = torch.zeros(len(self._inputs), dtype=torch.float64)
         if self._weight is not None:
             squares += _outer_squares(self._inputs, self._gradients)
@@ -71,16 +73,20 @@ class LinearSum:
 
     def rounding(self) -> Tensor | None:
         """Returns a bound over both parameters; none where nothing is summed over positions."""
-        if self._gradients.shape[1] == 1:
+        if self._gradients.dim() == 2:
             return None
         sizes = _sizes(self._gradients)
         return _rounding(sizes * (_sizes(self._inputs).square() + 1.0).sqrt())
 
     def add_to(self, sums: Mapping[Tensor, Tensor], factors: Tensor, kept: Tensor | None) -> None:
         """Adds (c · G)ᵀ A and (c · G)ᵀ 1."""
-        scaled = (taken(self._gradients, kept) * factors[:, None, None]).flatten(0, 1)
+        gradients, inputs = taken(self._gradients, kept), taken(self._inputs, kept)
+        if gradients.dim() == 2:
+            scaled = gradients * factors[:, None]
+        else:
+            scaled, inputs = (gradients * factors[:, None, None]).flatten(0, 1), inputs.flatten(0, 1)
         if self._weight is not None:
-            sums[self._weight].flatten(1).addmm_(scaled.T, taken(self._inputs, kept).flatten(0, 1))
+            sums[self._weight].flatten(1).addmm_(scaled.T, inputs)
         if self._bias is not None:
             sums[self._bias].add_(scaled.sum(dim=0))
 

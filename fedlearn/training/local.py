@@ -97,11 +97,11 @@ class Workbench:
         model.load(params)
         anchor = model.values.clone()
         flat = torch.nn.Parameter(model.values)
+        flat.grad = model.gradient
         optimizer = self.recipe.build_optimizer(flat, round)
         model.module.train()
         for indices in batches:
             gradient(indices)
-            flat.grad = model.gather_gradient()
             if mu > 0:
                 add_proximal_gradient(flat.grad, model.values, anchor, mu)
             optimizer.step()
@@ -124,6 +124,7 @@ class Workbench:
         if len(indices):
             inputs, targets = fetch(dataset, indices)
             self.recipe.loss(self.model.module(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            self.model.gather_gradient()
 
 
 @dataclass(frozen=True, kw_only=True)

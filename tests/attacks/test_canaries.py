@@ -94,7 +94,7 @@ def test_skipped_empty_steps_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_clipping_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_clip, "factors_of", lambda squares, bound: torch.ones(len(squares)))
+    monkeypatch.setattr(fast_clip, "factors_of", lambda squares, bound, rounding: torch.ones(len(squares)))
     assert any("one record moved a sum" in fault for fault in audited(experiment()).faults)
 
 

@@ -85,7 +85,7 @@ def test_half_of_the_noise_is_flagged_under_sampling() -> None:
 
 
 def test_missing_clipping_is_flagged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_clip, "factors_of", lambda squares, bound: torch.ones(len(squares)))
+    monkeypatch.setattr(fast_clip, "factors_of", lambda squares, bound, rounding: torch.ones(len(squares)))
     assert audit(noise_multiplier=1.0, rounds=1, charged=1).refuted
 
 
