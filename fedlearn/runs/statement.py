@@ -20,6 +20,7 @@ from fedlearn.privacy.guarantee import PrivacyGuarantee
 from fedlearn.privacy.receipt import Receipt
 from fedlearn.runs.execution import Course
 from fedlearn.runs.summary import ADVERSARY, guarantees
+from fedlearn.training.clip_rules import rules_of
 
 FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
 PROTOCOL = "fedlearn-secagg/1"
@@ -94,6 +95,9 @@ class Statement(_Part):
     mechanism: str | None
     sampler: str | None
     accountant: str
+    clipping: dict[str, str] | None = Field(
+        default=None, description="layer: how its per-record gradients are clipped; none where they are not"
+    )
     clients: list[ClientStatement]
     overall: Overall | None = Field(description="none without differential privacy")
     composition: str = Field(description="what is added up")
@@ -130,11 +134,19 @@ def statement_of(setup: RunSetup, course: Course) -> Statement:
         mechanism=_mechanism(clients),
         sampler=_sampler(clients),
         accountant=ACCOUNTANT,
+        clipping=_clipping(setup),
         clients=clients,
         overall=overall_of(list(by_client.values()), declared=_declared(setup)),
         composition=_composition(setup),
         not_covered=_not_covered(setup),
     )
+
+
+def _clipping(setup: RunSetup) -> dict[str, str] | None:
+    if all(part.record is None for part in setup.protections.values()):
+        return None
+    rules = rules_of(setup.experiment.build_model().module, setup.experiment.config.training.clipping)
+    return {layer or "model": rule for layer, rule in rules.items()}
 
 
 def overall_of(by_client: list[PrivacyGuarantee], *, declared: str | None = None) -> Overall | None:
