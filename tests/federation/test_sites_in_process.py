@@ -399,3 +399,28 @@ def test_a_tampered_ledger_stops_the_site(sites: Sites) -> None:
 
 def test_the_experiment_of_these_tests_has_five_clients() -> None:
     assert EXPERIMENT["data"]["partition"]["clients"] == len(site_names())
+
+
+def test_three_sites_are_told_that_they_are_too_few(tmp_path: Path) -> None:
+    names = site_names(3)
+    sites = Sites(kits_in(tmp_path / "kits", sites=names))
+    data = {**EXPERIMENT["data"], "partition": {"kind": "iid", "clients": 3}}
+    few = agreement(sites, least=3, data=data, secure_aggregation={"enabled": True})
+    with pytest.raises(PolicyRefusal, match=r"clients=3 must be at least colluders \+ 3 = 4"):
+        few.reach(names)
+
+
+def test_four_sites_cannot_lose_one_and_are_told_so_beforehand(tmp_path: Path) -> None:
+    names = site_names(4)
+    sites = Sites(kits_in(tmp_path / "kits", sites=names))
+    data = {**EXPERIMENT["data"], "partition": {"kind": "iid", "clients": 4}}
+    setup = setup_of(sites, agreement(sites, least=4, data=data).reach(names))
+    assert setup.secure is not None
+    assert "tolerates no dropout" in setup.secure.parameters.caution
+    sites.faults["client-3"] = gone
+    server = setup.server(sites.transport())
+    outcome = server.run_round(setup.experiment.initial_params, names, round=0)
+    assert outcome.failure is not None
+    assert "3 clients" in outcome.failure
+    sites.faults.clear()
+    assert server.run_round(setup.experiment.initial_params, names, round=1).failure is None

@@ -17,6 +17,7 @@ from fedlearn.rounds.checkpoint import write_atomically
 from fedlearn.rounds.transport import Lost
 
 TERMS = "terms.msgpack"
+FAREWELL_SECONDS = 20.0
 
 _log = logging.getLogger("flwr")
 
@@ -74,8 +75,8 @@ class Agreement:
         return proposal
 
     def finish(self, sites: Collection[str]) -> None:
-        """Tells the sites that the run is over; who does not hear it forgets it with its next run."""
-        self.transport.ask({site: Finish(run=self.run) for site in sites})
+        """Tells the sites that the run is over; who does not hear it soon forgets it with its next run."""
+        self.transport.ask({site: Finish(run=self.run) for site in sites}, deadline=FAREWELL_SECONDS)
 
     def kept(self) -> Proposal:
         """Returns the terms of an earlier attempt; raises RunDirectoryError if there are none."""

@@ -23,6 +23,9 @@ from fedlearn.federation.site.supervision import start_under_leash
 SERVER_APP = "fedlearn.federation.server.app:app"
 LOOK_SECONDS = 0.5
 MAX_ATTEMPTS = 20
+GRACE_SECONDS = 60.0
+"""How long Flower's run may take to end once ours has: sites are told, the ServerApp's process exits."""
+
 
 _log = logging.getLogger("fedlearn.server")
 
@@ -136,9 +139,12 @@ class Daemon:
             process = start_under_leash(
                 command, environment=superlink.environment(self._config), output=output
             )
+        over: float | None = None
         while process.poll() is None and not self._stopping.is_set() and self._superlink_lives():
             time.sleep(0.2)
             if (path / failure.FAILURE).exists() or (path / "result.json").exists():
+                over = over or time.monotonic() + GRACE_SECONDS
+            if over is not None and time.monotonic() > over:
                 break
         with contextlib.suppress(OSError):
             if process.stdin is not None:

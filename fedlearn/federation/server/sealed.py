@@ -50,11 +50,13 @@ class SealedTransport:
         """Sends the requests of one step of a round; see :class:`fedlearn.rounds.transport.Transport`."""
         return self._exchange(requests, kind="round", deadline=deadline)
 
-    def ask(self, requests: Mapping[str, SiteRequest]) -> dict[str, SiteReply | Lost]:
+    def ask(
+        self, requests: Mapping[str, SiteRequest], *, deadline: float | None = None
+    ) -> dict[str, SiteReply | Lost]:
         """Sends each site its request about a run and returns the answers."""
         messages = [Message(client=site, body=terms.encode(request)) for site, request in requests.items()]
         answers: dict[str, SiteReply | Lost] = {}
-        for answer in self._exchange(messages, kind="site", deadline=None):
+        for answer in self._exchange(messages, kind="site", deadline=deadline):
             answers[answer.client] = answer if isinstance(answer, Lost) else _reply(answer)
         return answers
 

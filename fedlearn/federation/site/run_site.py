@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -43,7 +44,16 @@ def _link(config: SiteConfig) -> Supervisor:
                 link.command(config), environment=link.environment(config, home=home), output=output
             )
 
-    return Supervisor("supernode", start, changed=_writer(state, standing.LINK), said=said)
+    def server_answers() -> bool:
+        host, _, port = config.link.superlink.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+        except OSError:
+            return False
+        return True
+
+    changed = _writer(state, standing.LINK)
+    return Supervisor("supernode", start, changed=changed, said=said, ready=server_answers)
 
 
 def _agent(config: SiteConfig, file: Path) -> Supervisor:

@@ -6,7 +6,7 @@ and none to hurry.
 
 >>> backoff = Backoff()
 >>> [backoff.after(exit_code=1, ran=2.0, said="[code: 2004] Failed to activate").seconds for _ in range(3)]
-[10.0, 10.0, 10.0]
+[2.0, 4.0, 8.0]
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ ACTIVATION_REFUSED = "[code: 2004]"
 """What Flower 1.41 writes when the server does not activate a SuperNode, whatever the reason."""
 
 UNVERIFIED = "CERTIFICATE_VERIFY_FAILED"
+REFUSED_CONNECTION = "Connection refused"
+LOOK_SECONDS = 0.5
 WINDOW_SECONDS = 60.0
 GRACE_SECONDS = 20.0
 
@@ -46,7 +48,7 @@ class Backoff:
       first: seconds after the first crash; each further one doubles it.
       most: longest wait.
       steady: a program that ran this long had started well: counting begins anew.
-      window: wait between attempts within Flower's window.
+      window: longest wait between attempts within Flower's window; the first is a fifth of it.
     """
 
     first: float = 1.0
@@ -54,6 +56,7 @@ class Backoff:
     steady: float = 120.0
     window: float = 10.0
     _crashes: int = field(default=0, init=False)
+    _refusals: int = field(default=0, init=False)
     _refused: float = field(default=0.0, init=False)
 
     def after(self, *, exit_code: int, ran: float, said: str = "") -> Pause:
@@ -65,11 +68,13 @@ class Backoff:
           said: the last of its output.
         """
         if ran >= self.steady:
-            self._crashes, self._refused = 0, 0.0
+            self._crashes, self._refusals, self._refused = 0, 0, 0.0
         refused = ACTIVATION_REFUSED in said and UNVERIFIED not in said
         if refused and self._refused < 1.5 * WINDOW_SECONDS:
-            self._refused += ran + self.window
-            return Pause(seconds=self.window, reason=_WINDOW)
+            seconds = min(self.window, self.window / 5 * 2**self._refusals)
+            self._refusals += 1
+            self._refused += ran + seconds
+            return Pause(seconds=seconds, reason=_WINDOW)
         self._crashes += 1
         known = next((reason for words, reason in _KNOWN.items() if words in said), "")
         return Pause(
@@ -86,7 +91,7 @@ _KNOWN = {
     UNVERIFIED: "the server's certificate does not verify: wrong link.ca or name, expired, or the clock is"
     " off; `fedlearn site check` says which",
     ACTIVATION_REFUSED: "the server does not know the node key: not signed yet, revoked, or an old node.key",
-    "Connection refused": "the server does not answer: is it up?",
+    REFUSED_CONNECTION: "the server does not answer: is it up?",
 }
 """Words in the output of a SuperNode → why it ended."""
 
@@ -120,6 +125,7 @@ class Supervisor:
       backoff: decides on pauses.
       changed: told of each change: "running", or "waiting" with the reason.
       said: returns the last of its output.
+      ready: whether there is any use in starting it now.
       clock: seconds since anything.
     """
 
@@ -131,6 +137,7 @@ class Supervisor:
         backoff: Backoff | None = None,
         changed: Callable[[str, str], None] = lambda state, reason: None,
         said: Callable[[], str] = lambda: "",
+        ready: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.restarts = 0
@@ -139,13 +146,14 @@ class Supervisor:
         self._backoff = backoff or Backoff()
         self._changed = changed
         self._said = said
+        self._ready = ready
         self._clock = clock
         self._stopping = threading.Event()
         self._process: Process | None = None
 
     def run(self) -> None:
         """Starts the program, and again each time that it ends; returns after :meth:`stop`."""
-        while not self._stopping.is_set():
+        while self._await_ready():
             started = self._clock()
             self._process = self._start()
             self._changed("running", "")
@@ -157,6 +165,14 @@ class Supervisor:
             told(f"{self._name} ended", code=code, wait=pause.seconds, reason=pause.reason)
             self._changed("waiting", pause.reason)
             self._stopping.wait(pause.seconds)
+
+    def _await_ready(self) -> bool:
+        """Returns True once the program may start, False if it is to stop first."""
+        if not self._stopping.is_set() and not self._ready():
+            self._changed("waiting", _KNOWN[REFUSED_CONNECTION])
+            while not self._stopping.is_set() and not self._ready():
+                self._stopping.wait(LOOK_SECONDS)
+        return not self._stopping.is_set()
 
     def stop(self, *, grace: float = GRACE_SECONDS) -> None:
         """Ends the program: SIGTERM, and SIGKILL if it has not ended after ``grace`` seconds."""
