@@ -1,0 +1,242 @@
+"""What a federation of real sites costs, beside the same bytes as bare Flower messages in the same run.
+
+``python -m tests.bench.deployment --json`` prints one JSON line per figure; ``--only PATTERN`` takes those
+whose name contains it. Five sites and a server run on this machine, over TLS on loopback; a bare trip is an
+echo of the same bytes through the same SuperLink, SuperNodes and processes, without agents. Wall clock: on a
+quiet machine only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedlearn.config import ExperimentConfig
+from fedlearn.federation.leash import descendants
+from fedlearn.federation.server import queue
+from tests.bench import bare_app
+from tests.bench.secagg.figure import Figure
+from tests.deployment.machines import Machines, running, until
+from tests.federation.sites import EXPERIMENT, experiment
+
+ROUNDS = 6
+BIG_WIDTH = 800_000  # × (30 + 1) + … parameters: about 100 MB of float32
+QUICKSTART = Path(__file__).parents[2] / "simulations" / "quickstart.toml"
+OPEN = {"privacy": {"enabled": False}, "secure_aggregation": {"enabled": True, "redo_without_dp": True}}
+POLICY = {"max_epsilon": 1e3, "max_delta": 1e-2, "require_privacy": False, "redo_without_dp": True}
+
+
+def masked(rounds: int, **changes: Any) -> ExperimentConfig:
+    data = {**EXPERIMENT["data"], "declared_size": 79}
+    training = {"learning_rate": 0.1, "local_steps": 1}
+    return experiment(rounds=rounds, data=data, training=training, **{**OPEN, **changes})
+
+
+def big(rounds: int) -> ExperimentConfig:
+    return masked(rounds, model={"name": "mlp", "arguments": {"hidden": [BIG_WIDTH]}})
+
+
+@contextmanager
+def federation(config: ExperimentConfig, **arguments: Any) -> Iterator[Machines]:
+    """Yields a running federation whose folder goes with it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(config, Path(folder) / "kits", **arguments) as found,
+    ):
+        yield found
+
+
+def finished(machines: Machines, config: ExperimentConfig) -> list[dict[str, Any]]:
+    run = machines.submit(config)
+    status = machines.await_over(run)
+    if status.state != "finished":
+        raise SystemExit(f"the bench's run {run.name} was {status.state}: {status.reason}")
+    return machines.rounds(run)
+
+
+def steady(rounds: list[dict[str, Any]]) -> list[float]:
+    """Returns the seconds of the rounds after the first, whose session was not prepared."""
+    return [entry["seconds"] for entry in rounds[1:-1] or rounds[1:]]
+
+
+def bare_trips(machines: Machines, *, floats: int, count: int) -> list[float]:
+    """Returns the seconds of bare Flower trips to all sites, ``floats`` float32 there and back."""
+    folder = Path(tempfile.mkdtemp(prefix="fedlearn-bare-"))
+    out = folder / "trips.json"
+    return bare_app.run(machines.federation.server_file, out, floats=floats, trips=count)
+
+
+def rounds_beside_trips(fast: bool) -> Iterator[Figure]:
+    name = "fast" if fast else "stock"
+    with federation(masked(ROUNDS), policy=POLICY, fast_poll=fast) as machines:
+        bare = bare_trips(machines, floats=62, count=6)
+        rounds = finished(machines, masked(ROUNDS))
+        ours = steady(rounds)
+        trips = [float(entry["trips"]) for entry in rounds[1:-1]]
+        three = 3 * statistics.median(bare)
+        yield Figure(
+            name="trips per steady round",
+            ours=statistics.median(trips),
+            reference=3.0,
+            unit="trips",
+            ratio=statistics.median(trips) / 3,
+            bar="3",
+            holds=set(trips) == {3.0},
+        )
+        yield Figure(
+            name=f"{name} round beside three bare trips, spread {min(ours):.1f}–{max(ours):.1f}",
+            ours=statistics.median(ours),
+            reference=three,
+            unit="s",
+            ratio=statistics.median(ours) / three,
+            bar="three bare trips + 3 s",
+            holds=statistics.median(ours) <= three + 3,
+        )
+
+
+def fast_against_stock() -> Iterator[Figure]:
+    taken = {}
+    for fast in (False, True):
+        with federation(masked(ROUNDS), policy=POLICY, fast_poll=fast) as machines:
+            taken[fast] = statistics.median(steady(finished(machines, masked(ROUNDS))))
+    ratio = taken[True] / taken[False]
+    yield Figure(
+        name="fast_poll round against the stock one",
+        ours=taken[True],
+        reference=taken[False],
+        unit="s",
+        ratio=ratio,
+        bar="ratio ≤ 0.7",
+        holds=ratio <= 0.7,
+    )
+
+
+def hundred_megabytes() -> Iterator[Figure]:
+    with federation(big(2), policy=POLICY) as machines:
+        watched = [machines.processes["server"].pid]
+        peak, run = 0, machines.submit(big(2))
+        while machines.state(run) in queue.OPEN:
+            peak = max(peak, superlink_kib(watched[0]))
+            time.sleep(0.2)
+        seconds = [entry["seconds"] for entry in machines.rounds(run)]
+    slowest = max(seconds, default=float("inf"))
+    yield Figure(
+        name="round of 100 MB",
+        ours=slowest,
+        unit="s",
+        bar="≤ 60 s",
+        holds=slowest <= 60,
+    )
+    gigabytes = peak / 2**20
+    yield Figure(
+        name="SuperLink memory at 100 MB", ours=gigabytes, unit="GiB", bar="≤ 1.6 GB", holds=gigabytes <= 1.49
+    )
+
+
+def superlink_kib(root: int) -> int:
+    """Returns the most memory that the SuperLink below a process has held, in KiB."""
+    for pid in descendants(root):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"flower-superlink" in command and b"leash" not in command:
+                status = Path(f"/proc/{pid}/status").read_text()
+                return int(status.split("VmHWM:")[1].split()[0])
+        except (OSError, IndexError):
+            continue
+    return 0
+
+
+def recovery() -> Iterator[Figure]:
+    """Stock timing: most of it is Flower's 60 s before it lets a killed SuperNode back in."""
+    config = masked(200, cohort={"deadline_seconds": 30.0})
+    with federation(config, policy=POLICY, fast_poll=False) as machines:
+        run = machines.submit(config)
+        machines.await_round(run, 2)
+        started = time.perf_counter()
+        machines.kill("client-2")
+        machines.start("client-2")
+        machines.await_event("client-2", "agent ready")
+
+        def back() -> bool:
+            rounds = machines.rounds(run)
+            lost = [entry["round"] for entry in rounds if "client-2" in entry["dropped"]]
+            return bool(lost) and rounds[-1]["round"] > lost[-1]
+
+        until(back, "the return of client-2")
+        seconds = time.perf_counter() - started - machines.rounds(run)[-1]["seconds"]
+    yield Figure(
+        name="kill -9 of a site to the cohort that has it again",
+        ours=seconds,
+        unit="s",
+        bar="≤ 75 s",
+        holds=seconds <= 75,
+    )
+
+
+def up() -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fedlearn.cli.main", "up", str(QUICKSTART), "--json"]
+        command += ["--out", f"{folder}/run", "--keep", f"{folder}/kits"]
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        pattern = "kits/server/state/runs/*/rounds.jsonl"
+        try:
+            until(lambda: list(Path(folder).glob(pattern)), "the first round")
+            seconds = time.perf_counter() - started
+        finally:
+            process.terminate()
+            process.wait()
+    yield Figure(name="up to first round", ours=seconds, unit="s", bar="≤ 60 s", holds=seconds <= 60)
+
+
+def relay_imports() -> Iterator[Figure]:
+    code = "import fedlearn.federation.client_app"
+    ours = []
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True
+        )
+        lines = [line.removeprefix("import time:").split("|") for line in done.stderr.splitlines()]
+        own = [int(parts[0]) for parts in lines if parts[-1].strip().startswith(("fedlearn", "msgspec"))]
+        ours.append(sum(own) * 1e-6)
+    seconds = statistics.median(ours)
+    yield Figure(
+        name="our own imports in the relay", ours=seconds, unit="s", bar="≤ 0.1 s", holds=seconds <= 0.1
+    )
+
+
+BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "relay": relay_imports,
+    "up": up,
+    "stock": lambda: rounds_beside_trips(fast=False),
+    "fast-round": lambda: rounds_beside_trips(fast=True),
+    "poll": fast_against_stock,
+    "memory": hundred_megabytes,
+    "recovery": recovery,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
+    parser.add_argument("--only", default="", help=f"benches whose name contains it: {', '.join(BENCHES)}")
+    options = parser.parse_args()
+    os.environ.setdefault("FEDLEARN_PATIENCE", "600")
+    for name, bench in BENCHES.items():
+        if options.only in name:
+            for figure in bench():
+                print(json.dumps(vars(figure), ensure_ascii=False) if options.json else figure, flush=True)
+
+
+if __name__ == "__main__":
+    main()
