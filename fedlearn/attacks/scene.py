@@ -15,10 +15,9 @@ from torch.utils.data import Subset
 from fedlearn._types import Vector
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.population import RecordSet
 from fedlearn.rounds.transport import Lost, Message, Transport
 from fedlearn.runs.attack_report import AttackReport
-from fedlearn.training.batches import fetch
+from fedlearn.training.batches import RecordSet, fetch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,6 @@ from fedlearn.experiment.client_level import check_client_level, protects_client
 from fedlearn.experiment.plan import cohort_of, is_poisson
 from fedlearn.experiment.population import (
     Population,
-    RecordSet,
     check_data_set_name,
     from_data_set,
     from_objects,
@@ -37,6 +36,7 @@ from fedlearn.models import MODELS
 from fedlearn.models.standardised import Standardised
 from fedlearn.registry import check_arguments
 from fedlearn.training import LOSSES, METRICS, OPTIMIZERS, SCHEDULES
+from fedlearn.training.batches import RecordSet
 from fedlearn.training.local import Recipe
 from fedlearn.training.metrics import Metric
 from fedlearn.training.objective import Loss
@@ -283,4 +283,4 @@ class Experiment:
 
     def cohort(self, round: int) -> tuple[str, ...]:
         """Returns the clients of a round, sorted; decided by seed and round alone."""
-        return cohort_of(self.config, self.population.clients, round)
+        return cohort_of(self.config, self.population.names, round)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +47,7 @@ class Enrolment:
     """The identities of a federation that one owner sets up: a simulation's.
 
     Attributes:
-      keys: each client's signing key.
+      keys: each client's signing key; empty where nothing is signed.
       roster: all their public halves.
     """
 
@@ -60,6 +60,18 @@ class Enrolment:
         keys = {name: SigningKey.generate() for name in clients}
         return cls(keys=keys, roster=Roster(version=1, members={n: k.public for n, k in keys.items()}))
 
+    @classmethod
+    def needed_by(cls, config: ExperimentConfig, population: Population) -> Enrolment:
+        """Returns the keys that a run signs with.
+
+        Members of masked sums sign what they send, and clients with DP sign what they have spent; but
+        not virtual ones, which would all have to be made to put their keys on the roster.
+        """
+        secure = config.secure_aggregation
+        masked = secure.enabled and secure.mode == "masked"
+        signs = config.privacy.enabled and not population.virtual
+        return cls.of(population.clients if masked or signs else {})
+
 
 def cohort_size(config: ExperimentConfig, population: Population) -> int:
     """Returns the number of clients in a cohort (its expectation, if cohorts are Poisson), at least 1."""
@@ -67,29 +79,36 @@ def cohort_size(config: ExperimentConfig, population: Population) -> int:
     return max(1, int(config.cohort.fraction * len(population.clients) + 0.5))
 
 
-def weights(config: ExperimentConfig, population: Population) -> dict[str, float]:
+def weights(config: ExperimentConfig, population: Population) -> Mapping[str, float]:
     """Returns each client's public weight in (0, 1]: by declared size, or 1 for all."""
     if config.aggregation.weights == "uniform":
-        return dict.fromkeys(population.clients, 1.0)
+        return population.for_each(lambda name: 1.0)
     return declared_weights(population)
 
 
-def declared_weights(population: Population) -> dict[str, float]:
+def declared_weights(population: Population) -> Mapping[str, float]:
     """Returns each client's declared size over the largest one, in (0, 1]."""
-    largest = max(client.declared_size for client in population.clients.values())
-    return {name: client.declared_size / largest for name, client in population.clients.items()}
+    clients, largest = population.clients, population.largest_declared_size
+    return population.for_each(lambda name: clients[name].declared_size / largest)
 
 
-def cohort_of(config: ExperimentConfig, names: Iterable[str], round: int) -> tuple[str, ...]:
-    """Returns the clients of a round, sorted; decided by seed and round alone, so public."""
-    ordered = sorted(names)
+def cohort_of(config: ExperimentConfig, ordered: Sequence[str], round: int) -> tuple[str, ...]:
+    """Returns the clients of a round, sorted; decided by seed and round alone, so public.
+
+    Args:
+      config: the experiment.
+      ordered: the ids of all clients, sorted.
+      round: round, counted from 0.
+    """
     cohort, rng = config.cohort, np.random.default_rng([config.seed, 1, round])
     if cohort.fraction >= 1:
         return tuple(ordered)
     if cohort.sampling == "poisson":
-        return tuple(name for name in ordered if rng.random() < cohort.fraction)
-    count = max(1, int(cohort.fraction * len(ordered) + 0.5))
-    return tuple(sorted(rng.choice(ordered, size=count, replace=False).tolist()))
+        chosen = np.flatnonzero(rng.random(len(ordered)) < cohort.fraction)
+    else:
+        count = max(1, int(cohort.fraction * len(ordered) + 0.5))
+        chosen = np.sort(rng.choice(len(ordered), size=count, replace=False))
+    return tuple(ordered[index] for index in chosen.tolist())
 
 
 def is_poisson(config: ExperimentConfig) -> bool:
@@ -111,7 +130,7 @@ def participations(config: ExperimentConfig, population: Population) -> int:
     if config.cohort.fraction >= 1 or is_poisson(config):
         return config.rounds
     counts = Counter(
-        name for round in range(config.rounds) for name in cohort_of(config, population.clients, round)
+        name for round in range(config.rounds) for name in cohort_of(config, population.names, round)
     )
     return max(counts.values())
 
@@ -265,7 +284,7 @@ def protections(
     *,
     besides: tuple[Event, ...] = (),
     mechanism: ClientMechanism | None = None,
-) -> dict[str, Protection]:
+) -> Mapping[str, Protection]:
     """Returns each client's protection in every round.
 
     Args:
@@ -278,12 +297,14 @@ def protections(
     Raises:
       PrivacyError: δ is too large for a client, or no noise meets its ε; names the client.
     """
-    public_weights, made = weights(config, population), {}
-    for name, client in population.clients.items():
-        plan = StepPlan.of(config.training, declared_size=client.declared_size)
+    public_weights, clients = weights(config, population), population.clients
+
+    def made_for(name: str) -> Protection:
+        declared_size = clients[name].declared_size
+        plan = StepPlan.of(config.training, declared_size=declared_size)
         record = None
         if config.privacy.enabled and mechanism is None:
-            check_delta(config.privacy, name, client.declared_size)
+            check_delta(config.privacy, name, declared_size)
             shared = None if secure is None else secure.noise
             record = RecordPrivacy(
                 noise_multiplier=shared.noise_multiplier
@@ -291,9 +312,9 @@ def protections(
                 else _noise_multiplier(config, name, plan, besides),
                 max_grad_norm=config.privacy.max_grad_norm,
                 sample_rate=plan.sample_rate,
-                declared_size=client.declared_size,
+                declared_size=declared_size,
             )
-        made[name] = Protection(
+        return Protection(
             weight=public_weights[name],
             plan=plan,
             record=record,
@@ -301,7 +322,8 @@ def protections(
             secure=secure,
             budget=budget_of(config.privacy),
         )
-    return made
+
+    return population.for_each(made_for)
 
 
 def budget_of(privacy: PrivacyConfig) -> Budget | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, TensorDataset
 
 from fedlearn.config import DataConfig
 from fedlearn.data import DATASETS
@@ -21,10 +21,9 @@ from fedlearn.data.records import DataSet, Records
 from fedlearn.data.scarcity import few_labels, few_records, missing_features
 from fedlearn.data.standardise import constants
 from fedlearn.errors import ConfigError, DataError
+from fedlearn.experiment.virtual import Computed, Names, VirtualClients
 from fedlearn.registry import check_arguments
-from fedlearn.training.batches import size_of
-
-RecordSet: TypeAlias = Dataset[tuple[Tensor, ...]]
+from fedlearn.training.batches import Deferred, RecordSet, size_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +41,37 @@ class ClientData:
     test: RecordSet | None = field(repr=False)
     size: int
     declared_size: int
+
+
+V = TypeVar("V")
+
+
+class VirtualData(Computed[ClientData]):
+    """What each of many virtual clients holds; nothing is made before it is read.
+
+    Args:
+      clients: the clients.
+      declared: client id → its declared size, where it is not the true one.
+    """
+
+    def __init__(self, clients: VirtualClients, declared: Callable[[str, int], int]) -> None:
+        super().__init__(clients, self._data)
+        self.names = clients.names
+        self._clients = clients
+        self._declared = declared
+
+    def largest_size(self) -> int:
+        """Returns the largest declared size."""
+        size = self._clients.size
+        if isinstance(size, int):
+            return self._declared(self.names[0], size)
+        return max(self._declared(name, size(index)) for index, name in enumerate(self.names))
+
+    def _data(self, name: str) -> ClientData:
+        index = self.names.index(name)
+        size = self._clients.size_of(index)
+        records = Deferred(name, lambda: self._clients.records(index), size)
+        return ClientData(train=records, test=None, size=size, declared_size=self._declared(name, size))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +95,38 @@ class Population:
     vocabulary: int | None = None
     source: str = "given as objects"
     findings: tuple[Finding, ...] = ()
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """The ids of all clients, sorted."""
+        return self.clients.names if isinstance(self.clients, VirtualData) else sorted(self.clients)
+
+    def position_of(self, name: str) -> int:
+        """Returns a client's place among the sorted names; raises KeyError for an unknown one."""
+        names = self.names
+        return names.index(name) if isinstance(names, Names) else self._positions[name]
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: position for position, name in enumerate(self.names)}
+
+    @property
+    def virtual(self) -> bool:
+        """Whether clients are described and not held: nothing is kept of an idle one."""
+        return isinstance(self.clients, VirtualData)
+
+    @cached_property
+    def largest_declared_size(self) -> int:
+        """The largest declared size of a client."""
+        if isinstance(self.clients, VirtualData):
+            return self.clients.largest_size()
+        return max(client.declared_size for client in self.clients.values())
+
+    def for_each(self, value: Callable[[str], V]) -> Mapping[str, V]:
+        """Returns client → value: computed now, or when it is read if the clients are virtual."""
+        if self.virtual:
+            return Computed(self.clients, value)
+        return {name: value(name) for name in self.clients}
 
     def pooled(self) -> RecordSet:
         """Returns the training records of all clients in one data set; for the pooled baseline only."""
@@ -146,6 +208,8 @@ def from_objects(clients: Mapping[str, RecordSet], test: RecordSet | None, confi
     if test is not None:
         size_of(test, client="test")
         _check_tensors(test, "test")
+    if isinstance(clients, VirtualClients):
+        return Population(clients=VirtualData(clients, partial(_declared, config)), test=test)
     held = {}
     for name in sorted(clients):
         size = size_of(clients[name], client=name)

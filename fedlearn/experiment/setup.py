@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,7 +104,7 @@ class RunSetup:
         return model.dimension + model.carried + bits
 
     @cached_property
-    def weights(self) -> dict[str, float]:
+    def weights(self) -> Mapping[str, float]:
         """What the server weighs each client's vector with; a client-level mechanism has weighed it."""
         if self.mechanism is not None:
             return dict.fromkeys(self.experiment.population.clients, 1.0)
@@ -133,7 +133,7 @@ class RunSetup:
         return {}
 
     @cached_property
-    def protections(self) -> dict[str, Protection]:
+    def protections(self) -> Mapping[str, Protection]:
         """Each client's protection in the rounds of training."""
         return protections(
             self.experiment.config,
@@ -157,7 +157,7 @@ class RunSetup:
         self,
         name: str,
         *,
-        key: SigningKey,
+        key: SigningKey | None,
         bench: Workbench,
         account: Account | None = None,
         ledger: Ledger | None = None,
@@ -168,7 +168,7 @@ class RunSetup:
 
         Args:
           name: its id.
-          key: its signing key.
+          key: its signing key; None: it signs nothing, and is no member of secure aggregation.
           bench: the workbench it trains on.
           account: what its records have spent in this run already; None: nothing.
           ledger: what they have spent over all runs, which then decides; None counts this run alone.
@@ -241,7 +241,9 @@ class RunSetup:
     def _statistics_run(self) -> str:
         return f"{self.run}.statistics"
 
-    def _issuer(self, key: SigningKey, ledger: Ledger | None, dataset: str | None) -> Issuer:
+    def _issuer(self, key: SigningKey | None, ledger: Ledger | None, dataset: str | None) -> Issuer | None:
+        if key is None:
+            return None
         config = self.experiment.config
         return Issuer(
             key=key,
@@ -252,7 +254,11 @@ class RunSetup:
             ledger=ledger,
         )
 
-    def _membership(self, protection: Protection, key: SigningKey, latches: Latches) -> Membership:
+    def _membership(
+        self, protection: Protection, key: SigningKey | None, latches: Latches
+    ) -> Membership | None:
+        if key is None:
+            return None
         redo = self.experiment.config.secure_aggregation.redo_without_dp
         return Membership(key=key, latches=latches, repeat_model=protection.event() is not None or redo)
 

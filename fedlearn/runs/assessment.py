@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.population import RecordSet
 from fedlearn.runs.result import Metrics
+from fedlearn.training.batches import RecordSet
 from fedlearn.training.evaluate import evaluate
 from fedlearn.training.vector import FlatModel
 
@@ -21,7 +21,9 @@ def metrics_on(experiment: Experiment, model: FlatModel, records: RecordSet | No
 
 
 def metrics_per_client(experiment: Experiment, model: FlatModel) -> dict[str, Metrics]:
-    """Returns the metrics of one model on each client's own held-out records."""
+    """Returns the metrics of one model on each client's own held-out records; virtual clients have none."""
+    if experiment.population.virtual:
+        return {}
     return {
         name: metrics_on(experiment, model, data.test)
         for name, data in experiment.population.clients.items()

@@ -104,12 +104,17 @@ class Execution:
 
     def begin(self) -> Course:
         """Returns the course before the first release."""
-        parts = (*self._setup.protections.items(), *self._setup.statistics_protections.items())
-        private = {name for name, part in parts if part.event() is not None}
         return Course(
             state=self._experiment.algorithm.init(self._experiment.initial_params),
-            accounts={name: Account() for name in sorted(private)},
+            accounts={name: Account() for name in self._accountable()},
         )
+
+    def _accountable(self) -> list[str]:
+        """Returns the clients that have an account from the start; of virtual ones each opens its own."""
+        if self._experiment.population.virtual:
+            return []
+        parts = (*self._setup.protections.items(), *self._setup.statistics_protections.items())
+        return sorted({name for name, part in parts if part.event() is not None})
 
     def resume(self, checkpoint: Checkpoint) -> Course:
         """Returns the course that a checkpoint kept."""
@@ -190,7 +195,7 @@ class Execution:
 
     def _collect_receipts(self, course: Course) -> None:
         """Replaces what the server reckons by what the clients have signed."""
-        if course.accounts:
+        if course.accounts and self._setup.roster.members:
             course.receipts = self._server.receipts(
                 sorted(course.accounts), round=course.completed, roster=self._setup.roster
             )
@@ -208,7 +213,7 @@ class Execution:
         for client in outcome.asked_to_train:
             event = protections[client].event()
             if event is not None:
-                course.accounts[client].charge(event)
+                course.accounts.setdefault(client, Account()).charge(event)
 
     def _report(self, course: Course, outcome: RoundOutcome, *, seconds: float) -> RoundReport:
         return RoundReport(

@@ -10,7 +10,6 @@ import numpy as np
 from fedlearn._types import Vector
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.plan import Enrolment
-from fedlearn.experiment.population import RecordSet
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import constants_of, is_federated
 from fedlearn.runs.assessment import metrics_on, metrics_per_client, spread_of
@@ -19,7 +18,7 @@ from fedlearn.runs.progress import Labelled, Progress, RoundReport
 from fedlearn.runs.result import Baseline, Baselines, Metrics
 from fedlearn.runs.summary import absent
 from fedlearn.simulation.engine import Engine
-from fedlearn.training.batches import StepPlan, size_of
+from fedlearn.training.batches import RecordSet, StepPlan, size_of
 from fedlearn.training.local import LocalTrainer, Workbench
 from fedlearn.training.released import MomentSum
 
@@ -70,7 +69,7 @@ def unprotected_baseline(
 ) -> Baseline:
     """The same federation without any protection."""
     plain = unprotected(experiment)
-    enrolment = Enrolment.of(plain.population.clients)
+    enrolment = Enrolment.needed_by(plain.config, plain.population)
     setup = RunSetup(experiment=plain, run="unprotected", roster=enrolment.roster)
     watch = Labelled(progress, "unprotected")
     with Engine(setup, enrolment, workers=workers) as engine:

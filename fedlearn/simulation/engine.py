@@ -56,7 +56,7 @@ class Engine:
         workers = 1 if ledgers else workers
         self._setup = setup
         private = setup.experiment.config.privacy.enabled
-        charges = shared_array(len(enrolment.keys) if private else 0, "<i8")
+        charges = shared_array(len(setup.experiment.population.clients) if private else 0, "<i8")
         self.clients = Residents(setup, enrolment, accounts or {}, charges, ledgers)
         self._here = InProcess(self.clients, reaching=reaching_of(setup))
         self._undecided = workers is None and cores() > 1
@@ -117,7 +117,8 @@ class Engine:
             workers=workers,
             adders=[adder for adder in adders if adder is not None],
             size_of=lambda client: clients[client].declared_size,
-            sticky=setup.secure is not None and setup.secure.mode == "masked",
+            sticky=setup.statistics is not None
+            or (setup.secure is not None and setup.secure.mode == "masked"),
             reaching=reaching_of(setup),
         )
 

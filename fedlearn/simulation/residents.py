@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Residents(Mapping[str, Client]):
       setup: what the parties of the run agree on.
       enrolment: the clients' keys.
       accounts: what their records have spent before the run was taken up.
-      charges: by position of the client in the enrolment, how often its account was charged in this
+      charges: by position of the client in the population, how often its account was charged in this
         run, by any process; the processes of a run share it. None: there is only this process.
       ledgers: each client's ledger, which counts instead; None or empty without.
     """
@@ -40,7 +40,7 @@ class Residents(Mapping[str, Client]):
         setup: RunSetup,
         enrolment: Enrolment,
         accounts: Mapping[str, Account],
-        charges: MutableSequence[int] | NDArray[np.int64] | None = None,
+        charges: NDArray[np.int64] | None = None,
         ledgers: Mapping[str, Ledger] | None = None,
     ) -> None:
         config = setup.experiment.config
@@ -49,14 +49,14 @@ class Residents(Mapping[str, Client]):
         self._private = config.privacy.enabled and not self._ledgers
         self._remembers = masked or config.privacy.enabled
         self._setup = setup
+        self._names = setup.experiment.population.clients
         self._keys = enrolment.keys
         self._accounts = accounts
-        self._charges = [0] * len(self._keys) if charges is None else charges
+        size = len(self._names) if self._private else 0
+        self._charges = np.zeros(size, np.int64) if charges is None else charges
         self._made: dict[str, Client] = {}
         self._charged: dict[str, int] = {}
-        self._positions = (
-            {name: position for position, name in enumerate(self._keys)} if self._private else {}
-        )
+        self._position_of = setup.experiment.population.position_of
         self._bench: Workbench | None = None
 
     def __getitem__(self, name: str) -> Client:
@@ -67,13 +67,13 @@ class Residents(Mapping[str, Client]):
         return client
 
     def __contains__(self, name: object) -> bool:
-        return name in self._keys
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._names)
 
     def answer(self, request: Message) -> Message:
         """Returns the addressee's reply, or raises what went wrong; its charges are kept either way."""
@@ -96,7 +96,7 @@ class Residents(Mapping[str, Client]):
         account = None if spent is None else Account(spent.events)
         client = self._setup.client(
             name,
-            key=self._keys[name],
+            key=self._keys.get(name),
             bench=self.workbench,
             account=account,
             ledger=self._ledgers.get(name),
@@ -108,7 +108,7 @@ class Residents(Mapping[str, Client]):
     def _catch_up(self, name: str, client: Client) -> None:
         """Charges what other processes have charged since this one last did."""
         event = self._setup.protections[name].event()
-        charges, known = int(self._charges[self._positions[name]]), self._charged.get(name, 0)
+        charges, known = int(self._charges[self._position_of(name)]), self._charged.get(name, 0)
         if event is not None:
             for _ in range(charges - known):
                 client.releases.account().charge(event)
@@ -120,4 +120,4 @@ class Residents(Mapping[str, Client]):
             return
         before = self._accounts[name].steps if name in self._accounts else 0
         self._charged[name] = (client.releases.account().steps - before) // event.steps
-        self._charges[self._positions[name]] = self._charged[name]
+        self._charges[self._position_of(name)] = self._charged[name]

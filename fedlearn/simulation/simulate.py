@@ -44,8 +44,11 @@ def simulate(
     progress = progress or Silent()
     path = Path(out) if out is not None else Path("runs") / experiment.config.name
     folder = None if ledger is None else LedgerFolder(Path(ledger))
-    clients = experiment.population.clients
-    enrolment = Enrolment.of(clients) if folder is None else folder.enrolment(clients)
+    population = experiment.population
+    if folder is None:
+        enrolment = Enrolment.needed_by(experiment.config, population)
+    else:
+        enrolment = folder.enrolment(population.clients)
     with ExitStack() as stack:
         stack.enter_context(one_thread())
         ledgers = {} if folder is None else stack.enter_context(folder.opened(enrolment.keys))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from fedlearn.config import TrainingConfig
 from fedlearn.errors import DataError
+
+RecordSet: TypeAlias = Dataset[tuple[Tensor, ...]]
+"""A map-style data set of (inputs, target)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,35 @@ class StepPlan:
             start += size
 
 
+class Deferred(Dataset[tuple[Tensor, ...]]):
+    """Records that are made for each use and not kept: those of a client of a very large population.
+
+    Args:
+      client: the client's id, for errors.
+      make: makes the data set; the same one each time.
+      records: number of records in it.
+    """
+
+    def __init__(self, client: str, make: Callable[[], RecordSet], records: int) -> None:
+        self._client = client
+        self._make = make
+        self._records = records
+
+    def __len__(self) -> int:
+        return self._records
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return self.load()[index]
+
+    def load(self) -> RecordSet:
+        """Returns the data set; raises DataError if its size is not the one that was announced."""
+        made = self._make()
+        size = size_of(made, client=self._client)
+        if size != self._records:
+            raise DataError(f"client {self._client!r} has {size} records; {self._records} were announced")
+        return made
+
+
 def size_of(dataset: Dataset[tuple[Tensor, ...]], *, client: str) -> int:
     """Returns the number of records of a map-style data set; raises DataError if it has none."""
     try:
@@ -87,6 +120,6 @@ def fetch(dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> t
     if isinstance(dataset, TensorDataset):
         chosen = torch.from_numpy(indices)
         inputs, targets = dataset.tensors
-        return inputs[chosen], targets[chosen]
+        return inputs.index_select(0, chosen), targets.index_select(0, chosen)
     inputs, targets = default_collate([dataset[int(index)] for index in indices])
     return inputs, targets

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
-from fedlearn.training.batches import StepPlan, fetch
+from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch
 from fedlearn.training.clip_rules import Clipping
 from fedlearn.training.objective import Loss, add_proximal_gradient
+from fedlearn.training.optimizers import Stepping
 from fedlearn.training.private import PrivateGradient, RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
 
-OptimizerFactory = Callable[..., torch.optim.Optimizer]
+OptimizerFactory = Callable[..., Stepping]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Recipe:
         """Returns this round's step size."""
         return self.learning_rate * self.schedule(round, self.rounds)
 
-    def build_optimizer(self, parameter: torch.nn.Parameter, round: int) -> torch.optim.Optimizer:
+    def build_optimizer(self, parameter: torch.nn.Parameter, round: int) -> Stepping:
         """Returns a fresh optimizer over the flat parameter, at this round's learning rate."""
         rate = self.learning_rate_of(round)
         return self.optimizer(
@@ -95,18 +95,21 @@ class Workbench:
         """
         model, mu = self.model, self.recipe.proximal
         model.load(params)
-        anchor = model.values.clone()
+        anchor = model.values.clone() if mu > 0 else None
         flat = torch.nn.Parameter(model.values)
         flat.grad = model.gradient
         optimizer = self.recipe.build_optimizer(flat, round)
         model.module.train()
         for indices in batches:
             gradient(indices)
-            if mu > 0:
+            if anchor is not None:
                 add_proximal_gradient(flat.grad, model.values, anchor, mu)
             optimizer.step()
-        update = model.params() - params[: model.dimension]
-        if not np.isfinite(update).all():
+        update: Vector = np.subtract(model.values.numpy(), params[: model.dimension])
+        # The square of the norm is finite, unless a coordinate is not, or is one that no training reaches.
+        with np.errstate(all="ignore"):
+            diverged = not np.isfinite(np.dot(update, update))
+        if diverged:
             raise ModelError(
                 f"round {round}: training diverged (parameters are NaN or infinite);"
                 f" lower training.learning_rate={self.recipe.learning_rate}"
@@ -118,7 +121,7 @@ class Workbench:
         """The gradient of record-level DP-SGD on this model; made, with its hooks, on first use."""
         return PrivateGradient(self.model, self.recipe.loss, clipping=self.recipe.clipping)
 
-    def mean_gradient(self, dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> None:
+    def mean_gradient(self, dataset: RecordSet, indices: NDArray[np.int64]) -> None:
         """Writes the gradient of the mean loss over some records into the buffer; none: zeros."""
         self.model.gradient.zero_()
         if len(indices):
@@ -146,7 +149,7 @@ class LocalTrainer:
     """
 
     client: str
-    dataset: Dataset[tuple[Tensor, ...]] = field(repr=False)
+    dataset: RecordSet = field(repr=False)
     records: int
     plan: StepPlan
     bench: Workbench = field(repr=False)
@@ -162,8 +165,7 @@ class LocalTrainer:
         """Returns this client's update for the round, shape (d,), float32."""
         rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
         # Dropout layers draw from torch's generator; it is seeded here and put back afterwards.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
+        with seeded(int(rng.integers(2**63))):
             if self.privacy is None or self.noise is None:
                 return self._descend(params, round, rng)
             return self._descend_privately(params, round, self.privacy, self.noise(round))
@@ -173,15 +175,31 @@ class LocalTrainer:
             params,
             round=round,
             batches=self.plan.batches(self.records, rng),
-            gradient=lambda indices: self.bench.mean_gradient(self.dataset, indices),
+            gradient=partial(self.bench.mean_gradient, self._loaded()),
         )
+
+    def _loaded(self) -> RecordSet:
+        return self.dataset.load() if isinstance(self.dataset, Deferred) else self.dataset
 
     def _descend_privately(
         self, params: Vector, round: int, privacy: RecordPrivacy, noise: NoiseSource
     ) -> Vector:
+        dataset = self._loaded()
+
         def gradient(indices: NDArray[np.int64]) -> None:
-            inputs, targets = fetch(self.dataset, indices) if len(indices) else (None, None)
+            inputs, targets = fetch(dataset, indices) if len(indices) else (None, None)
             self.bench.private_gradient.write(inputs, targets, privacy=privacy, noise=noise)
 
         samples = (poisson_sample(self.records, privacy, noise) for _ in range(self.plan.steps))
         return self.bench.descend(params, round=round, batches=samples, gradient=gradient)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Lets torch's generator of this process draw from a seed, and go on afterwards as if it had not."""
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)

@@ -46,12 +46,13 @@ class FlatModel:
         self._attach()
 
     def _attach(self) -> None:
-        start = 0
-        for parameter in self._parameters.values():
-            end = start + parameter.numel()
-            parameter.data = self.values[start:end].view_as(parameter)
-            parameter.grad = self.gradient[start:end].view_as(parameter)
-            start = end
+        sizes = [parameter.numel() for parameter in self._parameters.values()]
+        values, gradients = torch.split(self.values, sizes), torch.split(self.gradient, sizes)
+        self._gradients: list[tuple[nn.Parameter, Tensor]] = []
+        for parameter, own, gradient in zip(self._parameters.values(), values, gradients, strict=True):
+            parameter.data = own.view_as(parameter)
+            parameter.grad = gradient.view_as(parameter)
+            self._gradients.append((parameter, parameter.grad))
 
     def views_of(self, flat: Tensor) -> dict[Tensor, Tensor]:
         """Returns each trainable parameter's part of a flat vector (d,), in the parameter's shape."""
@@ -81,17 +82,14 @@ class FlatModel:
 
     def gather_gradient(self) -> Tensor:
         """Returns the flat gradient after a backward pass, whether or not autograd kept the views."""
-        start = 0
-        for parameter in self._parameters.values():
-            end = start + parameter.numel()
-            view = self.gradient[start:end].view_as(parameter)
+        for parameter, view in self._gradients:
+            if parameter.grad is view:
+                continue
             if parameter.grad is None:
                 view.zero_()
-                parameter.grad = view
             elif parameter.grad.data_ptr() != view.data_ptr():
                 view.copy_(parameter.grad)
-                parameter.grad = view
-            start = end
+            parameter.grad = view
         return self.gradient
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -18,12 +18,12 @@ from fedlearn.data.standardise import Standardisation
 from fedlearn.errors import ConfigError, DataError, UnknownName
 from fedlearn.experiment.population import (
     Population,
-    RecordSet,
     check_data_set_name,
     from_data_set,
     from_objects,
     load_data_set,
 )
+from fedlearn.training.batches import RecordSet
 
 
 def data_set(count: int = 60, classes: int = 3, **changes: Any) -> DataSet:

@@ -22,6 +22,7 @@ from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent
+from fedlearn.runs.result import Result
 from fedlearn.simulation import engine as engine_module
 from fedlearn.simulation import simulate
 from fedlearn.simulation.engine import Engine
@@ -63,9 +64,7 @@ def test_any_number_of_workers_gives_the_same_model(experiment: Make, tmp_path: 
         simulate(experiment(**sections), out=tmp_path / str(workers), workers=workers)
     for workers in (2, 4):
         np.testing.assert_array_equal(model_of(tmp_path / "1"), model_of(tmp_path / str(workers)))
-        assert (tmp_path / "1" / "privacy_statement.json").read_text() == (
-            tmp_path / str(workers) / "privacy_statement.json"
-        ).read_text()
+        assert Result.load(tmp_path / "1").privacy == Result.load(tmp_path / str(workers)).privacy
 
 
 def test_an_aggregator_that_compares_updates_sees_each_of_them(experiment: Make, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from fedlearn.config import ExperimentConfig, PartitionConfig
 from fedlearn.data import DATASETS
 from fedlearn.data.records import DataSet
 from fedlearn.errors import ConfigError, DataError
-from fedlearn.experiment.population import ClientData, Population, RecordSet, from_data_set
+from fedlearn.experiment.population import ClientData, Population, from_data_set
 from fedlearn.federation.private_files import check_folder
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.terms import Schema
+from fedlearn.training.batches import RecordSet
 
 
 class SiteData:

@@ -22,7 +22,9 @@ _LEAST_SCALE, _SCALES = -19, 37
 
 
 class Adder(Protocol):
-    """Adds vectors up in a worker."""
+    """Adds vectors up in a worker: those of one run, as what is asked before it has its own server."""
+
+    run: str
 
     def add(self, client: str, vector: NDArray[Any]) -> bool:
         """Adds a client's vector; returns False if the server must see the vector itself."""
@@ -38,11 +40,13 @@ class ClearAdder:
     """Adds updates in the clear with their weights.
 
     Args:
+      run: the run's id.
       weight_of: public weight of each client.
       dimension: d.
     """
 
-    def __init__(self, weight_of: Mapping[str, float], dimension: int) -> None:
+    def __init__(self, run: str, weight_of: Mapping[str, float], dimension: int) -> None:
+        self.run = run
         self._weight_of = weight_of
         self._dimension = dimension
         self._sum = WeightedSum()
@@ -84,11 +88,13 @@ class RingAdder:
     """Adds ring elements, as ``ideal`` mode has them.
 
     Args:
+      run: the run's id.
       dtype: of the ring.
       dimension: d.
     """
 
-    def __init__(self, dtype: np.dtype[np.unsignedinteger], dimension: int) -> None:
+    def __init__(self, run: str, dtype: np.dtype[np.unsignedinteger], dimension: int) -> None:
+        self.run = run
         self._shared: RingVector = shared_array(dimension, dtype)
         self._total = np.zeros(dimension, dtype)
         self._count = 0
@@ -120,7 +126,7 @@ def adder_for(setup: RunSetup) -> Adder | None:
     """
     if setup.secure is not None:
         ideal = setup.secure.mode == "ideal"
-        return RingAdder(setup.secure.encoding.dtype, setup.reply_length) if ideal else None
+        return RingAdder(setup.run, setup.secure.encoding.dtype, setup.reply_length) if ideal else None
     if isinstance(setup.experiment.aggregator.start(), WeightedSum):
-        return ClearAdder(setup.weights, setup.reply_length)
+        return ClearAdder(setup.run, setup.weights, setup.reply_length)
     return None

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedlearn._types import Vector
+from fedlearn.rounds.messages import decode_request
 from fedlearn.rounds.transport import Message
 from fedlearn.simulation.workers.adding import Adder
 from fedlearn.simulation.workers.frames import (
@@ -123,10 +124,14 @@ class Worker:
 
     def _answer(self, request: Message) -> Answer:
         reply = self._clients.answer(request)
-        adder = self._desk.adder
+        adder = self._adder_of(request)
         if adder is not None and len(reply.vectors) == 1 and adder.add(reply.client, reply.vectors[0]):
             return Answer(reply.client, reply.body, added=reply.vectors[0].nbytes)
         return Answer(reply.client, reply.body, places=tuple(map(self._placed, reply.vectors)))
+
+    def _adder_of(self, request: Message) -> Adder | None:
+        adder = self._desk.adder
+        return adder if adder is not None and decode_request(request.body).run == adder.run else None
 
     def _placed(self, vector: NDArray[Any]) -> Place:
         """Writes a vector where the pool finds it; waits until the pool has read the one that was there."""

@@ -1,0 +1,340 @@
+"""How fast the simulator is, beside pfl-research and Flower on Ray, on the peers' common work.
+
+``python -m tests.bench.simulation --json`` prints one line per figure; ``--only PATTERN`` takes a part.
+Contenders take turns in processes of their own; figures are medians over turns, with the least and the
+greatest. pfl-research gets an environment of its own in ``.venv/peers/pfl``, made on first use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.bench.peers import PEERS, ROOT
+from tests.bench.secagg.figure import Figure
+
+Result = dict[str, Any]
+"""What a contender's RESULT line says."""
+
+PFL = ROOT / ".venv" / "peers" / "pfl"
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONPATH": f"{PEERS}{os.pathsep}{ROOT}",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+ROUNDS = {"mlp": 12, "cnn": 6}
+
+
+class Contenders:
+    """Runs contenders on the common work; each distinct run is made once per turn, and kept.
+
+    Args:
+      folder: holds prepared data and the models that runs end with.
+      turns: how often each contender runs.
+    """
+
+    def __init__(self, folder: Path, turns: int) -> None:
+        self._folder = folder
+        self._turns = turns
+        self._kept: dict[tuple[str, ...], list[Result]] = {}
+
+    def together(self, *contenders: Contender) -> list[list[Result]]:
+        """Returns each contender's results, one per turn; those not yet run take turns now."""
+        new = [contender for contender in contenders if contender.key not in self._kept]
+        for turn in range(self._turns):
+            for contender in new:
+                results = self._kept.setdefault(contender.key, [])
+                if turn < contender.most_turns:
+                    results.append(self._run(contender))
+        return [self._kept[contender.key] for contender in contenders]
+
+    def model(self, contender: Contender) -> dict[str, torch.Tensor]:
+        """Returns the model with which a contender's last run ended."""
+        state: dict[str, torch.Tensor] = torch.load(self._dump(contender), weights_only=True)
+        return state
+
+    def _dump(self, contender: Contender) -> Path:
+        return self._folder / f"{'-'.join(contender.key).replace('/', '_')}.pt"
+
+    def _run(self, contender: Contender) -> Result:
+        command = [*contender.command(), *contender.arguments]
+        if contender.common_data:
+            command += ["--data", str(self._prepared(contender.users))]
+        if contender.dumps:
+            command += ["--dump", str(self._dump(contender))]
+        done = subprocess.run(
+            command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        )
+        for line in reversed(done.stdout.splitlines()):
+            if line.startswith("RESULT "):
+                result: Result = json.loads(line.removeprefix("RESULT "))
+                return result
+        raise SystemExit(f"{' '.join(command)} gave no result:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+
+    def _prepared(self, users: int) -> Path:
+        folder = self._folder / f"users-{users}"
+        if not folder.exists():
+            folder.mkdir()
+            command = [sys.executable, "-m", "tests.bench.common_work", "--prepare", "--data", str(folder)]
+            subprocess.run([*command, "--users", str(users)], env=ENVIRONMENT, cwd=ROOT, check=True)
+        return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One program with its arguments.
+
+    Attributes:
+      name: who it is.
+      command: makes the command line; called when it runs.
+      arguments: of the common work.
+      users: number of users, for prepared data.
+      common_data: whether it reads prepared data.
+      dumps: whether it can write the model that it ends with.
+      most_turns: turns that are enough of a slow one.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    arguments: tuple[str, ...]
+    users: int = 1000
+    common_data: bool = False
+    dumps: bool = True
+    most_turns: int = 99
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells runs apart."""
+        return self.name, *self.arguments
+
+
+def ours(model: str, *extra: str, users: int = 1000, workers: int = 2) -> Contender:
+    """Returns our engine on the common work."""
+    return Contender(
+        name="fedlearn",
+        command=lambda: [sys.executable, "-m", "tests.bench.common_work"],
+        arguments=(*work(model), "--users", str(users), "--workers", str(workers), *extra),
+        users=users,
+        common_data=True,
+    )
+
+
+def pfl(model: str) -> Contender:
+    """Returns pfl-research with two processes."""
+    return Contender(name="pfl-research", command=pfl_command, arguments=work(model))
+
+
+def pfl_command() -> list[str]:
+    """Returns how pfl-research is started; makes its environment on first use."""
+    if not (PFL / "bin" / "torchrun").exists():
+        venv.create(PFL, with_pip=True)
+        pip = [
+            str(PFL / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "pfl",
+            f"torch=={torch_version()}",
+            "dp-accounting",
+        ]
+        subprocess.run(pip, check=True)
+    runner = [str(PFL / "bin" / "torchrun"), "--standalone", "--nproc_per_node", "2"]
+    return [*runner, str(PEERS / "pfl_bench.py")]
+
+
+def flower(model: str) -> Contender:
+    """Returns Flower on Ray with two actors."""
+    script = [sys.executable, str(PEERS / "flower_sim_bench.py")]
+    return Contender(name="flower", command=lambda: script, arguments=work(model), most_turns=1)
+
+
+def opacus(model: str) -> Contender:
+    """Returns Opacus with an engine rebuilt for each client, and ε asked for in each round."""
+    script = [sys.executable, "-m", "tests.bench.opacus_work"]
+    return Contender(
+        name="opacus", command=lambda: script, arguments=("--model", model), dumps=False, most_turns=1
+    )
+
+
+def work(model: str) -> tuple[str, ...]:
+    """Returns the arguments that every contender gets."""
+    return "--model", model, "--rounds", str(ROUNDS[model]), "--warmup", "1"
+
+
+def torch_version() -> str:
+    """Returns the version of torch that everybody runs, without its build."""
+    return torch.__version__.partition("+")[0]
+
+
+def values(results: list[Result], key: str) -> list[float]:
+    """Returns one value of each result."""
+    return [float(result[key]) for result in results]
+
+
+def faster(
+    name: str, mine: list[Result], theirs: list[Result], *, key: str = "updates_per_s", bar: float
+) -> Figure:
+    """Returns a figure of which more is better."""
+    a, b = statistics.median(values(mine, key)), statistics.median(values(theirs, key))
+    spread = (min(values(mine, key)), max(values(mine, key)))
+    return Figure(
+        name=name,
+        ours=a,
+        spread=spread,
+        reference=b,
+        unit=key,
+        ratio=round(a / b, 3),
+        bar=f">= {bar}x",
+        holds=a / b >= bar,
+    )
+
+
+def speed(contenders: Contenders, model: str) -> Iterator[Figure]:
+    """Client updates per second beside the peers, and whether all end with the same model."""
+    mine, anchor, ray = contenders.together(ours(model), pfl(model), flower(model))
+    bars = {"mlp": (1.2, 10.0), "cnn": (1.0, 2.5)}[model]
+    yield faster(f"{model} against pfl-research", mine, anchor, bar=bars[0])
+    yield faster(f"{model} against Flower on Ray", mine, ray, bar=bars[1])
+    by_processor = faster(
+        f"{model} against pfl-research, processor time", mine, anchor, key="updates_per_cpu_s", bar=0
+    )
+    yield replace(by_processor, bar="none", holds=None)
+    peak = max(values(mine, "peak_MiB"))
+    reference = max(values(anchor, "peak_MiB"))
+    yield Figure(
+        name=f"{model} peak memory of all processes",
+        ours=peak,
+        reference=reference,
+        unit="MiB",
+        ratio=round(reference / peak, 2),
+        bar="<= 512",
+        holds=peak <= 512,
+    )
+    states = [contenders.model(contender(model)) for contender in (ours, pfl, flower)]
+    for peer, state in zip(("pfl-research", "Flower"), states[1:], strict=True):
+        apart = max(float((state[name] - value).abs().max()) for name, value in states[0].items())
+        yield Figure(
+            name=f"{model} largest difference of a parameter from {peer}",
+            ours=apart,
+            unit="1",
+            bar="<= 1e-3",
+            holds=apart <= 1e-3,
+        )
+
+
+def private(contenders: Contenders, model: str) -> Iterator[Figure]:
+    """What DP-SGD in every client costs, in processor time, and what Opacus rebuilt per client does."""
+    plain, noisy = contenders.together(ours(model), ours(model, "--dp"))
+    key = "updates_per_cpu_s"
+    cost = statistics.median(values(plain, key)) / statistics.median(values(noisy, key))
+    bar = {"mlp": 3.0, "cnn": 2.5}[model]
+    yield Figure(
+        name=f"{model} DP-SGD over non-private",
+        ours=round(cost, 3),
+        unit="x processor time",
+        bar=f"<= {bar}x",
+        holds=cost <= bar,
+    )
+    (theirs,) = contenders.together(opacus(model))
+    bar = {"mlp": 15.0, "cnn": 3.0}[model]
+    yield faster(f"{model} DP-SGD against Opacus rebuilt per client", noisy, theirs, key=key, bar=bar)
+
+
+def secure(contenders: Contenders, _: str) -> Iterator[Figure]:
+    """What secure aggregation adds for 50 clients with 225,034 parameters."""
+    clear, masked, ideal = contenders.together(
+        ours("cnn"), ours("cnn", "--secure", "masked"), ours("cnn", "--secure", "ideal")
+    )
+
+    def milliseconds(results: list[Result]) -> float:
+        return statistics.median(1e3 / value for value in values(results, "updates_per_cpu_s"))
+
+    added = milliseconds(masked) - milliseconds(clear)
+    yield Figure(
+        name="masked, added per client and round",
+        ours=round(added, 2),
+        unit="ms of processor time",
+        bar="<= 12",
+        holds=added <= 12,
+    )
+    share = milliseconds(ideal) / milliseconds(clear) - 1
+    yield Figure(
+        name="ideal, added share of the round",
+        ours=round(share, 4),
+        unit="1",
+        bar="<= 0.03",
+        holds=share <= 0.03,
+    )
+
+
+def scale(contenders: Contenders, _: str) -> Iterator[Figure]:
+    """Whether a client costs the same in a larger population."""
+    small, large = (ours("mlp", "--cohort", "100", users=users) for users in (1_000, 10_000))
+    few, many = contenders.together(small, large)
+    costs = [statistics.median(1e3 / value for value in values(r, "updates_per_cpu_s")) for r in (many, few)]
+    yield Figure(
+        name="10,000 clients against 1,000, cohort 100",
+        ours=round(costs[0], 3),
+        reference=round(costs[1], 3),
+        unit="ms of processor time per update",
+        ratio=round(costs[0] / costs[1], 3),
+        bar="<= 1.05x",
+        holds=costs[0] / costs[1] <= 1.05,
+    )
+
+
+PARTS: dict[str, Callable[[Contenders], Iterator[Figure]]] = {
+    "speed-mlp": partial(speed, model="mlp"),
+    "speed-cnn": partial(speed, model="cnn"),
+    "private-mlp": partial(private, model="mlp"),
+    "private-cnn": partial(private, model="cnn"),
+    "secure": partial(secure, _=""),
+    "scale": partial(scale, _=""),
+}
+
+
+def main() -> None:
+    """Runs the parts that are asked for and prints their figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
+    parser.add_argument("--only", default="*", help=f"parts by name or pattern: {', '.join(PARTS)}")
+    parser.add_argument("--turns", type=int, default=3, help="how often contenders take turns")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        contenders = Contenders(Path(folder), arguments.turns)
+        for name, part in PARTS.items():
+            if fnmatch.fnmatch(name, f"*{arguments.only}*"):
+                for figure in part(contenders):
+                    show(figure, as_json=arguments.json)
+
+
+def show(figure: Figure, *, as_json: bool) -> None:
+    """Prints a figure."""
+    if as_json:
+        print(json.dumps(asdict(figure)), flush=True)
+        return
+    verdict = {True: "holds", False: "MISSED", None: ""}[figure.holds]
+    beside = "" if figure.reference is None else f" beside {figure.reference:.4g}"
+    print(f"{figure.name}: {figure.ours:.4g}{beside} {figure.unit} ({figure.bar}) {verdict}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

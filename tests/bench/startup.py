@@ -1,0 +1,103 @@
+"""How long one waits for ``fedlearn``: import, ``--help``, the quickstart's first round, and its end.
+
+``python -m tests.bench.startup --json`` prints one line per figure: medians over turns, with the least and
+the greatest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from tests.bench.peers import ROOT
+from tests.bench.secagg.figure import Figure
+
+FEDLEARN = [sys.executable, "-m", "fedlearn.cli.main"]
+QUICKSTART = str(ROOT / "simulations" / "quickstart.toml")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def seconds(*command: str) -> float:
+    """Returns how long a command takes."""
+    started = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True)
+    return time.perf_counter() - started
+
+
+def importing() -> float:
+    """``import fedlearn``."""
+    return seconds(sys.executable, "-c", "import fedlearn")
+
+
+def helping() -> float:
+    """``fedlearn --help``."""
+    return seconds(*FEDLEARN, "--help")
+
+
+def watched() -> tuple[float, float]:
+    """Returns seconds from the command to the end of the first round, and from the last round to the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *FEDLEARN,
+            "simulate",
+            QUICKSTART,
+            "--out",
+            f"{folder}/run",
+            "--set",
+            "baselines.local=false",
+        ]
+        command += ["--set", "baselines.unprotected=false", "--set", "baselines.pooled=false"]
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        ends = []
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "round" in line:
+                ends.append(time.perf_counter())
+        process.wait()
+        return ends[0] - started, time.perf_counter() - ends[-1]
+
+
+def main() -> None:
+    """Measures everything in turns and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
+    parser.add_argument("--only", default="", help="figures whose name contains this")
+    parser.add_argument("--turns", type=int, default=5, help="how often each is measured")
+    arguments = parser.parse_args()
+    tasks: list[tuple[str, Callable[[], float], float | None]] = [
+        ("import fedlearn", importing, None),
+        ("fedlearn --help", helping, 0.5),
+        ("command to the end of the first round of the quickstart", lambda: watched()[0], 6.0),
+        ("end of the last round to the prompt", lambda: watched()[1], None),
+    ]
+    chosen = [task for task in tasks if arguments.only in task[0]]
+    taken: dict[str, list[float]] = {name: [] for name, _, _ in chosen}
+    for _ in range(arguments.turns):
+        for name, measure, _ in chosen:
+            taken[name].append(measure())
+    for name, _, bar in chosen:
+        median = statistics.median(taken[name])
+        figure = Figure(
+            name=name,
+            ours=round(median, 3),
+            spread=(round(min(taken[name]), 3), round(max(taken[name]), 3)),
+            unit="s",
+            bar="none" if bar is None else f"<= {bar}",
+            holds=None if bar is None else median <= bar,
+        )
+        print(json.dumps(asdict(figure)) if arguments.json else f"{figure.name}: {figure.ours} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
