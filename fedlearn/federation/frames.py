@@ -91,9 +91,6 @@ def receive(connection: socket.socket, *, max_bytes: int | None = None) -> Messa
     total = header.body + sum(sizes)
     if max_bytes is not None and total > max_bytes:
         raise MalformedMessage(f"message of {total} bytes; at most {max_bytes} are read here")
-    total = header.body + sum(sizes)
-    if max_bytes is not None and total > max_bytes:
-        raise MalformedMessage(f"message of {total} bytes; at most {max_bytes} are read here")
     body = bytes(_read(connection, header.body))
     vectors = [
         from_bytes(_read(connection, size), dtype=dtype, length=count)
