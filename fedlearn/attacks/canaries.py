@@ -142,11 +142,15 @@ def audit_client(
     if name not in experiment.population.clients:
         known = ", ".join(sorted(experiment.population.clients)[:8])
         raise ConfigError(f"client {name!r} is not in the experiment; known: {known}")
+    privacy = experiment.config.privacy
+    if (privacy.unit, privacy.noise) != ("record", "local"):
+        raise PrivacyError(
+            "the audit plants canaries under one client's own noise: it needs privacy.unit = 'record' and"
+            f" noise = 'local', not {privacy.unit!r} and {privacy.noise!r}"
+        )
     protection = protections(experiment.config, experiment.population, None)[name]
     if protection.record is None:
-        raise PrivacyError(
-            "the audit needs record-level DP with local noise: privacy.enabled = true, unit = 'record'"
-        )
+        raise PrivacyError("the experiment has no privacy to audit: set privacy.enabled = true")
     rounds = experiment.config.rounds if rounds is None else rounds
     in_range(1, experiment.config.rounds, rounds=rounds)
     bench = Workbench(experiment.build_model(), experiment.recipe)

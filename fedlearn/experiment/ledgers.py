@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.errors import FedLearnError, LedgerUnavailable
+from fedlearn.errors import FedLearnError, LedgerUnavailable, TamperedLedger, TamperedStatement
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.privacy.chain import Head
 from fedlearn.privacy.ledger import Ledger
@@ -99,5 +99,11 @@ def burn_cut_off(ledgers: Mapping[str, Ledger], run: str) -> None:
 
 
 def _head_in(kept: bytes, public: bytes) -> Head | None:
-    receipt = open_receipt(msgspec.msgpack.decode(kept, type=SignedReceipt), public=public)
+    try:
+        receipt = open_receipt(msgspec.msgpack.decode(kept, type=SignedReceipt), public=public)
+    except (msgspec.MsgspecError, TamperedStatement) as error:
+        raise TamperedLedger(
+            f"a receipt that another client keeps cannot be read with this client's key ({error}): was the"
+            " key replaced? Restore it"
+        ) from None
     return None if receipt.lifetime is None else receipt.lifetime.head

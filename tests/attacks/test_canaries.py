@@ -99,8 +99,18 @@ def test_missing_clipping_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_be_audited_is_said() -> None:
-    with pytest.raises(PrivacyError, match="record-level DP"):
+    with pytest.raises(PrivacyError, match="no privacy to audit"):
         audited(experiment(enabled=False))
+    shared = Experiment.from_dict(
+        {
+            "data": {"dataset": "breast-cancer", "partition": {"clients": 6}},
+            "training": {"local_steps": 1},
+            "privacy": {"enabled": True, "noise": "distributed", "epsilon": 2.0, "delta": 1e-3},
+            "secure_aggregation": {"enabled": True},
+        }
+    )
+    with pytest.raises(PrivacyError, match="not 'record' and 'distributed'"):
+        audited(shared)
     with pytest.raises(ConfigError, match=r"'hospital-9'.*known: hospital-1"):
         audited(experiment(), client="hospital-9")
     with pytest.raises(ConfigError, match="rounds=3"):

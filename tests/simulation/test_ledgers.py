@@ -208,6 +208,19 @@ def test_a_key_that_is_broken_is_named(experiment: Make, ledger: Path, tmp_path:
         simulate(experiment(privacy=PRIVATE), out=tmp_path / "run", ledger=ledger)
 
 
+def test_a_replaced_key_is_noticed(experiment: Make, ledger: Path, tmp_path: Path) -> None:
+    small = experiment(privacy={**PRIVATE, "epsilon": 1.0})
+    simulate(small, out=tmp_path / "one", ledger=ledger)
+    (ledger / "client-1.key").unlink()
+    with pytest.raises(TamperedLedger, match=r"was the key replaced\?"):
+        simulate(small, out=tmp_path / "two", ledger=ledger)
+
+
+def test_a_ledger_is_written_by_one_process(experiment: Make, ledger: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--workers 2: a ledger is written by one process"):
+        simulate(experiment(privacy=PRIVATE), out=tmp_path / "run", ledger=ledger, workers=2)
+
+
 def test_baselines_without_privacy_are_not_computed_under_a_ledger(
     experiment: Make, ledger: Path, tmp_path: Path
 ) -> None:
