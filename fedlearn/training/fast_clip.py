@@ -22,10 +22,10 @@ from fedlearn.training.layer_calls import LayerCalls
 from fedlearn.training.layer_sums import (
     EmbeddingSum,
     LayerSum,
-    LinearSum,
     Pairs,
     SampleSum,
-    convolution_sum,
+    add_convolution,
+    add_linear,
 )
 
 
@@ -37,7 +37,6 @@ class FastClip:
 
     Attributes:
       rules: layer's name → how it is clipped (see ``clip_rules``).
-      held_values: per-record gradient values that one record needs: those of layers without a formula.
 
     Args:
       module: a model that Opacus' validator accepts.
@@ -51,7 +50,11 @@ class FastClip:
         self._module = module
         self._parts = LayerParts(module, clipping)
         self.rules = self._parts.rules
-        self.held_values = self._parts.held_values
+
+    @property
+    def held_values(self) -> int:
+        """Values that are held for one record, as far as is known: more after the first pass."""
+        return self._parts.held_values
 
     def add_clipped_sum(
         self,
@@ -114,9 +117,10 @@ class LayerParts:
 
     @property
     def held_values(self) -> int:
-        """Per-record gradient values that one record needs."""
+        """Values held for one record: gradients that are made, and what the last noted pass kept."""
         sampled = [layer for layer, rule in self._rule.items() if rule != "book-keeping"]
-        return sum(p.numel() for layer in sampled for p in trainable(layer))
+        made = sum(p.numel() for layer in sampled for p in trainable(layer))
+        return made + self.calls.held_values
 
     def of(self, total: Tensor, *, records: int, again: bool = False) -> list[LayerSum]:
         """Returns the parts for the noted calls, after a backward pass; ``again`` keeps the graph."""
@@ -124,7 +128,7 @@ class LayerParts:
         for layer, pairs in self.calls.gradients(total, records=records, again=again).items():
             rule = self._rule[layer]
             if rule == "book-keeping":
-                parts.append(_by_formula(layer, pairs))
+                _add_by_formula(layer, pairs, parts=parts, sampled=sampled)
             else:
                 sampled.make(layer, opacus_samples if rule == "opacus" else own_samples, pairs)
         return [*parts, sampled] if sampled.made else parts
@@ -140,9 +144,10 @@ def record_factors(parts: list[LayerSum], *, records: int, bound: float) -> Tens
     return factors_of(squares, bound, rounding=rounding)
 
 
-def _by_formula(layer: nn.Module, pairs: Pairs) -> LayerSum:
+def _add_by_formula(layer: nn.Module, pairs: Pairs, *, parts: list[LayerSum], sampled: SampleSum) -> None:
     if isinstance(layer, nn.Embedding):
-        return EmbeddingSum(layer, pairs)
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        return convolution_sum(layer, pairs)
-    return LinearSum(cast(nn.Linear, layer), pairs)
+        parts.append(EmbeddingSum(layer, pairs))
+    elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+        add_convolution(layer, pairs, parts=parts, sampled=sampled)
+    else:
+        add_linear(cast(nn.Linear, layer), pairs, parts=parts, sampled=sampled)

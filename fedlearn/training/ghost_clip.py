@@ -19,7 +19,6 @@ class GhostClip:
 
     Attributes:
       rules: layer's name → how its norms are found (see ``clip_rules``).
-      held_values: per-record gradient values that one record needs: those of layers without a formula.
 
     Args:
       module: a model that Opacus' validator accepts.
@@ -32,7 +31,11 @@ class GhostClip:
         self._module = module
         self._parts = LayerParts(module, "ghost")
         self.rules = self._parts.rules
-        self.held_values = self._parts.held_values
+
+    @property
+    def held_values(self) -> int:
+        """Values that are held for one record, as far as is known: more after the first pass."""
+        return self._parts.held_values
 
     def add_clipped_sum(
         self,

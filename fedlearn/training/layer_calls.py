@@ -34,6 +34,9 @@ class Call:
 class LayerCalls:
     """Notes the calls of some layers; its forward hooks stay on them for their life.
 
+    Attributes:
+      held_values: inputs and outputs of one record in the last noted pass; 0 before the first.
+
     Args:
       layers: name and layer, of those that are to be noted.
     """
@@ -42,6 +45,7 @@ class LayerCalls:
         self._names = {layer: name for name, layer in layers}
         self._noted: list[tuple[nn.Module, Call]] = []
         self._noting = False
+        self.held_values = 0
         for _, layer in layers:
             layer.register_forward_hook(self._note)
 
@@ -66,6 +70,7 @@ class LayerCalls:
           ModelError: a layer's inputs do not begin with the record, or were overwritten.
         """
         noted, self._noted = self._noted, []
+        self.held_values = sum(call.inputs.numel() + call.output.numel() for _, call in noted) // records
         edges = [call.edge for _, call in noted]
         arrived = torch.autograd.grad(total, edges, allow_unused=True, retain_graph=again) if edges else ()
         by_layer: dict[nn.Module, Pairs] = {}

@@ -20,6 +20,9 @@ from fedlearn.training.clipping import square_norms, taken
 Pairs: TypeAlias = list[tuple[Tensor, Tensor]]
 """Inputs (b, …) and output gradients (b, …) of every call of a layer."""
 
+Weighted: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
+"""A layer of a weight and perhaps a bias."""
+
 SampleRule: TypeAlias = Callable[[nn.Module, Tensor, Tensor], dict[Tensor, Tensor]]
 """``(layer, inputs, output gradients) -> parameter → per-record gradients (b, …)``."""
 
@@ -46,16 +49,14 @@ class LayerSum(Protocol):
 
 
 class LinearSum:
-    """A Linear layer: inputs (b, T, q), output gradients (b, T, p), over all its calls; T = 1 has no axis."""
+    """A Linear layer: inputs (b, T, q) and output gradients (b, T, p), or (b, q) and (b, p).
 
-    def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, pairs: Pairs) -> None:
-        self._weight = layer.weight if layer.weight.requires_grad else None
-        self._bias = layer.bias if layer.bias is not None and layer.bias.requires_grad else None
-        if len(pairs) == 1 and pairs[0][0].dim() == 2:
-            self._inputs, self._gradients = pairs[0]
-        else:
-            self._inputs = _positions([inputs for inputs, _ in pairs])
-            self._gradients = _positions([gradient for _, gradient in pairs])
+    Its norms come from products of positions, so no record's gradient is made.
+    """
+
+    def __init__(self, layer: Weighted, inputs: Tensor, gradients: Tensor) -> None:
+        self._weight, self._bias = _trained(layer)
+        self._inputs, self._gradients = inputs, gradients
 
     def squares(self) -> Tensor:
         """Returns ‖Gᵀ A‖² + ‖Gᵀ 1‖²."""
@@ -64,12 +65,14 @@ class LinearSum:
             if self._weight is None:
                 return sizes
             return sizes * (square_norms(self._inputs) + (self._bias is not None))
-        squares = torch.zeros(len(self._inputs), dtype=torch.float64)
-        if self._weight is not None:
-            squares += _outer_squares(self._inputs, self._gradients)
-        if self._bias is not None:
-            squares += square_norms(self._gradients.sum(dim=1))
-        return squares
+        # In float64, because products cancel: a norm that comes out too small would break the bound.
+        deep = self._gradients.double()
+        products = torch.bmm(deep, deep.transpose(1, 2))
+        if self._weight is None:
+            return products.sum(dim=(1, 2)).clamp(min=0.0)
+        wide = self._inputs.double()
+        alike = torch.bmm(wide, wide.transpose(1, 2)) + (self._bias is not None)
+        return (products * alike).sum(dim=(1, 2)).clamp(min=0.0)
 
     def rounding(self) -> Tensor | None:
         """Returns a bound over both parameters; none where nothing is summed over positions."""
@@ -91,9 +94,33 @@ class LinearSum:
             sums[self._bias].add_(scaled.sum(dim=0))
 
 
-def convolution_sum(layer: nn.Conv1d | nn.Conv2d, pairs: Pairs) -> LinearSum:
-    """Returns a convolution as the Linear layer that it is on patches, (b, out pixels, channels · kernel)."""
-    return LinearSum(layer, [(_patches(layer, x), g.flatten(2).transpose(1, 2)) for x, g in pairs])
+def add_linear(layer: Weighted, pairs: Pairs, *, parts: list[LayerSum], sampled: SampleSum) -> None:
+    """Adds a Linear layer to the parts, over all its calls.
+
+    With few positions its gradients are not made. With so many that their T × T products are larger
+    than a record's gradient, that gradient is made, and is the sum as well.
+    """
+    if len(pairs) == 1 and pairs[0][0].dim() == 2:
+        parts.append(LinearSum(layer, *pairs[0]))
+        return
+    inputs, gradients = (_positions([pair[side] for pair in pairs]) for side in (0, 1))
+    positions, width = inputs.shape[1:]
+    if _GRAM_COST * positions**2 < width * gradients.shape[2]:
+        parts.append(LinearSum(layer, inputs, gradients))
+        return
+    weight, bias = _trained(layer)
+    if weight is not None:
+        sampled.add(weight, torch.bmm(gradients.transpose(1, 2), inputs))
+    if bias is not None:
+        sampled.add(bias, gradients.sum(dim=1))
+
+
+def add_convolution(
+    layer: nn.Conv1d | nn.Conv2d, pairs: Pairs, *, parts: list[LayerSum], sampled: SampleSum
+) -> None:
+    """Adds a convolution as the Linear layer that it is on patches, (b, out pixels, channels · kernel)."""
+    unfolded = [(_patches(layer, inputs), grads.flatten(2).transpose(1, 2)) for inputs, grads in pairs]
+    add_linear(layer, unfolded, parts=parts, sampled=sampled)
 
 
 def _patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
@@ -103,6 +130,12 @@ def _patches(layer: nn.Conv1d | nn.Conv2d, inputs: Tensor) -> Tensor:
     sizes = {"kernel_size": ones + layer.kernel_size, "stride": ones + layer.stride}
     padding = zeros + tuple(int(side) for side in layer.padding)
     return functional.unfold(flat, dilation=ones + layer.dilation, padding=padding, **sizes).transpose(1, 2)
+
+
+def _trained(layer: Weighted) -> tuple[Tensor | None, Tensor | None]:
+    """Returns weight and bias, None for one that is frozen or absent."""
+    bias = layer.bias if layer.bias is not None and layer.bias.requires_grad else None
+    return layer.weight if layer.weight.requires_grad else None, bias
 
 
 class EmbeddingSum:
@@ -154,8 +187,12 @@ class SampleSum:
         for inputs, gradient in pairs:
             for parameter, sample in rule(layer, inputs, gradient).items():
                 if parameter.requires_grad:
-                    flat, before = sample.reshape(len(sample), -1), self._samples.get(parameter)
-                    self._samples[parameter] = flat if before is None else before + flat
+                    self.add(parameter, sample)
+
+    def add(self, parameter: Tensor, sample: Tensor) -> None:
+        """Adds per-record gradients (b, …) of one parameter."""
+        flat, before = sample.reshape(len(sample), -1), self._samples.get(parameter)
+        self._samples[parameter] = flat if before is None else before + flat
 
     def squares(self) -> Tensor:
         """Returns ‖g‖² over the parameters of these layers."""
@@ -169,17 +206,6 @@ class SampleSum:
         """Adds Σ c · g."""
         for parameter, sample in self._samples.items():
             sums[parameter].view(-1).addmv_(taken(sample, kept).T, factors)
-
-
-def _outer_squares(inputs: Tensor, gradients: Tensor) -> Tensor:
-    """Returns ‖Gᵀ A‖² of each record, shape (b,), float64."""
-    positions, width = inputs.shape[1:]
-    if _GRAM_COST * positions**2 < width * gradients.shape[2]:
-        # In float64, because products cancel: a norm that comes out too small would break the bound.
-        wide, deep = inputs.double(), gradients.double()
-        gram = torch.bmm(wide, wide.transpose(1, 2)) * torch.bmm(deep, deep.transpose(1, 2))
-        return gram.sum(dim=(1, 2)).clamp(min=0.0)
-    return square_norms(torch.bmm(gradients.transpose(1, 2), inputs).flatten(1))
 
 
 def _sizes(tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ poison it, and because a Poisson batch may be empty: it is noised and charged li
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,7 +31,7 @@ from fedlearn.training.vector import FlatModel, refuse_running_statistics
 
 _log = logging.getLogger(__name__)
 
-# Per-record gradient values held at a time (8 MB): with more, fresh pages cost more than arithmetic.
+# Values held for records at a time (8 MB): with more, fresh pages cost more than arithmetic.
 _HELD_VALUES = 1 << 21
 _SMALLEST_PIECE, _LARGEST_PIECE = 8, 512
 
@@ -84,14 +85,13 @@ class Clip(Protocol):
 
     Attributes:
       rules: layer's name → how it is clipped.
-      held_values: per-record gradient values that one record needs.
     """
 
     rules: dict[str, Rule]
 
     @property
     def held_values(self) -> int:
-        """Per-record gradient values that one record needs."""
+        """Values that are held for one record."""
 
     def add_clipped_sum(
         self, sums: Mapping[Tensor, Tensor], losses: Losses, inputs: Tensor, targets: Tensor, bound: float
@@ -134,9 +134,7 @@ class PrivateGradient:
         self._model = model
         self._losses = per_record(loss)
         self._clip = clip_of(model.module, clipping)
-        self._piece = max(
-            _SMALLEST_PIECE, min(_LARGEST_PIECE, _HELD_VALUES // max(1, self._clip.held_values))
-        )
+        self._largest_piece = _SMALLEST_PIECE
         self._total = torch.zeros_like(model.gradient)
         self._sums = model.views_of(self._total)
         self._seen_apart = False
@@ -191,9 +189,16 @@ class PrivateGradient:
         if inputs is None or targets is None:
             return
         self._check_apart(inputs)
-        for start in range(0, len(inputs), self._piece):
-            piece = slice(start, start + self._piece)
+        start = 0
+        while start < len(inputs):
+            # Equal pieces: a rest of one or two records would cost a pass of its own.
+            left = len(inputs) - start
+            piece = slice(start, start + math.ceil(left / math.ceil(left / self._largest_piece)))
             self._clip.add_clipped_sum(self._sums, self._losses, inputs[piece], targets[piece], bound)
+            # What a record holds is known from the first pass on.
+            fitting = _HELD_VALUES // max(1, self._clip.held_values)
+            self._largest_piece = max(_SMALLEST_PIECE, min(_LARGEST_PIECE, fitting))
+            start = piece.stop
 
     def _check_apart(self, inputs: Tensor) -> None:
         if not self._seen_apart and len(inputs) > 1:

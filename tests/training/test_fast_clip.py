@@ -372,7 +372,7 @@ def test_a_clipped_sum_is_within_the_bound_even_where_positions_cancel(
         inputs[:, half : 2 * half] = inputs[:, :half] * (1 + left * torch.randn(1, half, 1))
         gradients[:, half : 2 * half] = -gradients[:, :half]
     layer = nn.Linear(*widths)
-    part = LinearSum(layer, [(inputs, gradients)])
+    part = LinearSum(layer, inputs, gradients)
     bound = 1e-3
     factors = factors_of(part.squares(), bound, rounding=part.rounding())
     sums: dict[Tensor, Tensor] = {p: torch.zeros_like(p, requires_grad=False) for p in layer.parameters()}

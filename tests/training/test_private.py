@@ -19,6 +19,7 @@ from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.training import private
 from fedlearn.training.batches import StepPlan
 from fedlearn.training.clipping import factors_of, kept_records, square_norms, taken
 from fedlearn.training.local import LocalTrainer, Recipe, Workbench
@@ -153,7 +154,9 @@ def test_pieces_add_up_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     gradient = PrivateGradient(model, cross_entropy)
     gradient.write(inputs, targets, privacy=settings_of(), noise=NoiseSource())
     whole = model.gradient.clone()
-    monkeypatch.setattr(gradient, "_piece", 5)
+    monkeypatch.setattr(private, "_SMALLEST_PIECE", 5)
+    monkeypatch.setattr(private, "_LARGEST_PIECE", 5)
+    gradient = PrivateGradient(model, cross_entropy)
     noise = NoiseSource()
     gradient.write(inputs, targets, privacy=settings_of(), noise=noise)
     torch.testing.assert_close(model.gradient, whole, rtol=1e-5, atol=1e-7)
