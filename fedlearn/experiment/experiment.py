@@ -84,9 +84,9 @@ class Experiment:
             self._check_model()
         if self.config.secure_aggregation.enabled:
             self._check_summable()
+        check_client_level(self.config, self.aggregator)
         check_shared_noise(self.config)
         check_statistics(self.config)
-        check_client_level(self.config, self.aggregator)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
 
     def _check_data(self) -> None:
