@@ -4,6 +4,10 @@ Examples::
 
     fedlearn epsilon --noise-multiplier 1 --sample-rate 0.0526 --steps 190 --delta 1e-4
     fedlearn epsilon --epsilon 4 --sample-rate 0.0526 --steps 190 --delta 1e-4 --json
+    fedlearn epsilon --unit client --clients 1000 --cohort 100 --sampling poisson
+        --rounds 1000 --noise-multiplier 1 --delta 5e-4
+
+With ``--unit client`` the rate is that of clients and a step is a round. A fixed cohort amplifies nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fedlearn.errors import ConfigError
+from fedlearn.errors import ConfigError, DeltaTooLarge
 from fedlearn.privacy import accounting
 from fedlearn.privacy.events import SampledGaussianEvent
-from fedlearn.privacy.guarantee import PrivacyGuarantee, format_epsilon
+from fedlearn.privacy.guarantee import OUTSIDERS, PrivacyGuarantee, format_epsilon
 
 FALSE_POSITIVE_RATES = (0.001, 0.01, 0.1)
 _FLAGS = {
@@ -54,6 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="T", help="steps over all rounds")
     parser.add_argument("--epsilon", type=float, metavar="ε", help="target, to solve for the one left out")
     parser.add_argument("--delta", type=float, required=True, metavar="δ", help="below 1 / records")
+    parser.add_argument(
+        "--rounds", type=int, metavar="T", dest="steps", help="unit client: --steps by its name"
+    )
+    parser.add_argument("--clients", type=int, metavar="n", help="unit client: number of clients")
+    parser.add_argument("--cohort", type=int, metavar="m", help="unit client: clients of a round; none: all")
+    parser.add_argument(
+        "--sampling",
+        choices=["fixed", "poisson"],
+        default="fixed",
+        help="unit client: how cohorts are drawn; ε of Poisson ones holds against those who see none of them",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="also draw ε over steps, as PNG, SVG or PDF by the name"
+    )
     parser.add_argument("--unit", choices=["record", "client"], default="record", help="what is protected")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -62,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the plan; returns 0."""
     plan = solve(arguments)
     print(json.dumps(as_dict(plan), indent=2) if arguments.json else as_text(plan))
+    if arguments.plot:
+        plot(plan, arguments.plot)
     return 0
 
 
@@ -73,6 +93,8 @@ def solve(arguments: argparse.Namespace) -> Plan:
       TargetUnreachable: no value of the missing one meets the target.
     """
     given = {name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None}
+    if arguments.clients is not None or arguments.cohort is not None or arguments.sampling != "fixed":
+        given["sample_rate"] = _rate_of_clients(arguments)
     missing = [name for name in _FLAGS if name not in given]
     if len(missing) != 1:
         flags = ", ".join(_FLAGS.values())
@@ -85,7 +107,7 @@ def solve(arguments: argparse.Namespace) -> Plan:
     event = SampledGaussianEvent(**given)
     return Plan(
         event=event,
-        guarantee=_guarantee(event, delta=arguments.delta, unit=arguments.unit),
+        guarantee=_guarantee(event, arguments),
         epsilon_rdp=accounting.epsilon_rdp([event], delta=arguments.delta),
         solved=solved,
     )
@@ -121,7 +143,7 @@ def as_text(plan: Plan) -> str:
         f"  steps T             {event.steps}{_mark(plan, 'steps')}",
         "",
         "  after steps   ε",
-        *(f"  {steps:>11}   {format_epsilon(spent)}" for steps, spent in _course(plan)),
+        *_curve(plan),
         "",
         "  a membership test with false-positive rate … finds at most … of the members",
         *(f"  {rate:>11.1%}   {guarantee.attacker_tpr(rate):.1%}" for rate in FALSE_POSITIVE_RATES),
@@ -129,13 +151,58 @@ def as_text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _guarantee(event: SampledGaussianEvent, *, delta: float, unit: str) -> PrivacyGuarantee:
+def plot(plan: Plan, path: str) -> None:
+    """Draws ε over steps into a file whose name says its kind.
+
+    Raises:
+      ConfigError: a kind that cannot be drawn, or a file that cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    counts = sorted({max(1, round(plan.event.steps * part / 24)) for part in range(1, 25)})
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(counts, [_epsilon_after(plan, count) for count in counts], color="black")
+    axes.set(xlabel="steps", ylabel=f"ε at δ = {plan.guarantee.delta:g} per {plan.guarantee.unit}")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--plot {path} cannot be written: {error}") from error
+
+
+def _rate_of_clients(arguments: argparse.Namespace) -> float:
+    """Returns the rate at which clients are drawn, as far as it amplifies: 1 for fixed cohorts.
+
+    Raises:
+      ConfigError: options that do not go together, or a cohort larger than the population.
+      DeltaTooLarge: δ is not below one over the number of clients.
+    """
+    if arguments.unit != "client" or arguments.sample_rate is not None or arguments.clients is None:
+        raise ConfigError(
+            "--clients, --cohort and --sampling go together with --unit client, --clients given and no"
+            " --sample-rate"
+        )
+    clients, cohort = arguments.clients, arguments.cohort or arguments.clients
+    if not 1 <= cohort <= clients:
+        raise ConfigError(f"--cohort {cohort} must lie in [1, {clients}], the number of --clients")
+    if arguments.delta * clients >= 1:
+        raise DeltaTooLarge(
+            f"--delta {arguments.delta:g} allows the publication of one of {clients} clients; it must be"
+            f" below {1 / clients:.3g}"
+        )
+    return cohort / clients if arguments.sampling == "poisson" else 1.0
+
+
+def _guarantee(event: SampledGaussianEvent, arguments: argparse.Namespace) -> PrivacyGuarantee:
+    drawn = arguments.unit == "client" and arguments.sampling == "poisson"
     return PrivacyGuarantee(
-        epsilon=accounting.epsilon([event], delta=delta),
-        delta=delta,
-        unit="client" if unit == "client" else "record",
-        noise="local" if unit == "record" else "central",
-        adversary="whoever sees every release but not the samples",
+        epsilon=accounting.epsilon([event], delta=arguments.delta),
+        delta=arguments.delta,
+        unit="client" if arguments.unit == "client" else "record",
+        noise="local" if arguments.unit == "record" else "central",
+        adversary=OUTSIDERS if drawn else "whoever sees every release but not the samples",
         accountant=accounting.ACCOUNTANT,
         scope=f"{event.steps} steps and nothing else",
     )
@@ -145,13 +212,22 @@ def _course(plan: Plan) -> list[tuple[int, float]]:
     """Returns (steps, ε) after a tenth, a quarter, a half and all of the steps."""
     total = plan.event.steps
     counts = sorted({max(1, round(total * part)) for part in (0.1, 0.25, 0.5, 1.0)})
-    events = [
-        SampledGaussianEvent(
-            noise_multiplier=plan.event.noise_multiplier, sample_rate=plan.event.sample_rate, steps=count
-        )
-        for count in counts
+    return [(count, _epsilon_after(plan, count)) for count in counts]
+
+
+def _epsilon_after(plan: Plan, steps: int) -> float:
+    return accounting.epsilon([replace(plan.event, steps=steps)], delta=plan.guarantee.delta)
+
+
+def _curve(plan: Plan) -> list[str]:
+    """Returns the course as lines of text, each with a bar as long as its ε."""
+    course = _course(plan)
+    most = max((spent for _, spent in course if math.isfinite(spent)), default=0.0)
+    return [
+        f"  {steps:>11}   {format_epsilon(spent):<8}"
+        + ("█" * max(1, round(40 * spent / most)) if most and math.isfinite(spent) else "")
+        for steps, spent in course
     ]
-    return [(event.steps, accounting.epsilon([event], delta=plan.guarantee.delta)) for event in events]
 
 
 def _mark(plan: Plan, name: str) -> str:
