@@ -79,7 +79,12 @@ class NoiseSource:
         return values
 
     def perturb(
-        self, values: Vector, *, stddev: float, factor: float = 1.0, out: Vector | None = None
+        self,
+        values: NDArray[np.floating[Any]],
+        *,
+        stddev: float,
+        factor: float = 1.0,
+        out: Vector | None = None,
     ) -> Vector:
         """Returns factor · (values + N(0, stddev²)), rounded, shape (d,), float32: one Gaussian release.
 
@@ -88,7 +93,7 @@ class NoiseSource:
         from every value, with the probability of its cell. Rounding after the noise costs no privacy.
 
         Args:
-          values: what is protected, shape (d,), float32, finite; not changed.
+          values: what is protected, shape (d,), float32 or float64, finite; not changed.
           stddev: standard deviation of the noise, finite and greater than 0.
           factor: public number that the noisy values are multiplied by.
           out: where to write it, shape (d,), float32, apart from the values; None: a new array.

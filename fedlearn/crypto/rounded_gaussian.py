@@ -47,7 +47,12 @@ _FINE: Final = 1.1 * ((11.1 / STDDEV) ** 2 / 120 + 2.0**-19) + 2.0**-15
 
 
 def add_rounded_gaussian(
-    values: Vector, *, stddev: float, words: Words, factor: float = 1.0, out: Vector | None = None
+    values: NDArray[np.floating[Any]],
+    *,
+    stddev: float,
+    words: Words,
+    factor: float = 1.0,
+    out: Vector | None = None,
 ) -> Vector:
     """Returns factor · g · rint((values + N(0, stddev²)) / g), g = stddev / 64, shape (d,), float32.
 
@@ -55,7 +60,7 @@ def add_rounded_gaussian(
     values beyond 2⁵² g only the integer part of the noise is left.
 
     Args:
-      values: finite, shape (d,), float32; not changed.
+      values: finite, shape (d,), float32 or float64; not changed.
       stddev: > 0.
       words: where random bits come from.
       factor: what the noisy values are multiplied by.
