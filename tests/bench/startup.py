@@ -62,7 +62,7 @@ def watched() -> tuple[float, float]:
         ends = []
         assert process.stderr is not None
         for line in process.stderr:
-            if "round" in line:
+            if line.startswith("quickstart "):
                 ends.append(time.perf_counter())
         process.wait()
         return ends[0] - started, time.perf_counter() - ends[-1]
