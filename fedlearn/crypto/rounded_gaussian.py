@@ -69,15 +69,14 @@ def add_rounded_gaussian(
     noisy = np.empty(len(values), np.float32) if out is None else out
     grid = stddev / STDDEV
     leading, dice = words(len(values), np.uint16), words(len(values), np.uint16)
-    reach = max(values.max(), -values.min()) if len(values) else 0.0
-    kind = np.float32 if reach <= _LARGEST_IN_FLOAT32 * grid else np.float64
-    sure = np.empty(len(values), np.bool_)
+    kind = np.float32 if _within(values, _LARGEST_IN_FLOAT32 * grid) else np.float64
+    unsure = np.empty(len(values), np.bool_)
     for start in range(0, len(values), _BLOCK):
         block = slice(start, start + _BLOCK)
         scaled = np.multiply(values[block], 1 / grid, dtype=kind)
-        whole = _common(scaled, leading[block], dice[block], sure=sure[block])
+        whole = _common(scaled, leading[block], dice[block], unsure=unsure[block])
         np.multiply(whole, factor * grid, out=noisy[block], casting="same_kind")
-    rest = np.flatnonzero(~sure)
+    rest = np.flatnonzero(unsure)
     cells = _exact(values[rest] / np.float64(grid), leading[rest], dice[rest], words)
     noisy[rest] = cells * (factor * grid)
     return noisy
@@ -88,20 +87,27 @@ def _common(
     leading: NDArray[np.uint16],
     dice: NDArray[np.uint16],
     *,
-    sure: NDArray[np.bool_],
+    unsure: NDArray[np.bool_],
 ) -> NDArray[np.floating[Any]]:
-    """Returns rint(values + noise) where 16 bits of each kind decide it, and writes where; overwrites values.
+    """Returns rint(values + noise) where 16 bits of each kind decide it, and writes where they do not.
 
-    With the die u as a uniform, 1 − u is one too: its sum with the fraction passes 1 with probability f.
+    The values are overwritten. With the die u as a uniform, 1 − u is one too: its sum with the fraction
+    passes 1 with probability f.
     """
     values += _common_integers().take(leading.astype(np.intp), mode="wrap")
     part = dice.astype(values.dtype)
     part *= values.dtype.type(2.0**-16)
     values -= part
     whole: NDArray[np.floating[Any]] = np.floor(values, out=part)
-    # Rare integers are NaN here, and NaN is not greater than anything.
-    np.greater_equal(np.subtract(values, whole, out=values), 2 * _SURE, out=sure)
+    np.less(np.subtract(values, whole, out=values), 2 * _SURE, out=unsure)
     return whole
+
+
+def _within(values: Vector, bound: float) -> bool:
+    """Returns whether no value is beyond the bound; by the norm, which is quicker, if that says so."""
+    if float(np.dot(values, values)) <= bound**2:
+        return True
+    return bool(max(values.max(), -values.min()) <= bound)
 
 
 def _exact(
@@ -141,9 +147,12 @@ def _integral(
 
 @cache
 def _common_integers() -> Vector:
-    """Returns the law's first look-up, plus 1 and the margin, with NaN for what it leaves open or is rare."""
+    """Returns the law's first look-up, plus 1 and the margin; what it leaves open or is rare is 2⁶⁰.
+
+    Beside 2⁶⁰ no fraction is left, and a fraction of 0 is never sure.
+    """
     decided = integer_law().decided.astype(np.float32)
-    decided[np.abs(decided) > _COMMON] = np.nan
+    decided[np.abs(decided) > _COMMON] = 2.0**60
     return decided + np.float32(1 + _SURE)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import reduce
+from operator import add
 from typing import cast
 
 import torch
@@ -136,9 +138,9 @@ class LayerParts:
 
 def record_factors(parts: list[LayerSum], *, records: int, bound: float) -> Tensor:
     """Returns what each record's gradient is multiplied by, shape (b,), float32."""
-    squares = torch.zeros(records, dtype=torch.float64)
-    for part in parts:
-        squares += part.squares()
+    if not parts:
+        return torch.ones(records)
+    squares = reduce(add, (part.squares() for part in parts))
     known = [layer for part in parts if (layer := part.rounding()) is not None]
     rounding = torch.linalg.vector_norm(torch.stack(known), dim=0) if known else None
     return factors_of(squares, bound, rounding=rounding)
