@@ -236,9 +236,9 @@ class TestSumsOfDiscreteGaussians:
     def test_the_published_bound_is_an_upper_bound_of_its_own(self, noise_multiplier: float) -> None:
         event = summed(noise_multiplier)
         published = epsilon_rdp([event], delta=1e-5)
-        assert published == pytest.approx(
-            epsilon_rdp([sampled(noise_multiplier, 1.0, 10)], delta=1e-5), rel=1e-6
-        ), "τ vanishes where parts are wide, and what is left is the Gaussian's"
+        central = epsilon_rdp([sampled(noise_multiplier, 1.0, 10)], delta=1e-5)
+        # τ vanishes where parts are wide; what is left above the Gaussian is the sampler's distance, in δ.
+        assert central <= published <= 1.01 * central
         assert epsilon([event], delta=1e-5) <= published
 
     def test_narrow_parts_cost_more_and_never_less(self) -> None:
