@@ -49,7 +49,7 @@ def test_the_session_is_shown_by_line_22() -> None:
     assert README.split("```console")[0].count("\n") < 22
 
 
-@pytest.mark.parametrize("name", ["quickstart", "digits", "hospitals"])
+@pytest.mark.parametrize("name", ["quickstart", "digits", "hospitals", "hospitals-distributed"])
 def test_the_built_in_experiments_parse(name: str) -> None:
     from fedlearn.experiment import Experiment
 

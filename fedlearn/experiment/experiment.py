@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -280,6 +281,14 @@ class Experiment:
     def initial_params(self) -> Vector:
         """The global vector before the first round, shape (d,), float32."""
         return self.build_model().params()
+
+    @property
+    def initial_constants(self) -> Vector:
+        """The constants behind it that change nothing: center 0, spread 1; empty without federated ones."""
+        if not is_federated(self.config):
+            return np.zeros(0, dtype=np.float32)
+        features = features_of(self.population)
+        return np.repeat(np.array([0.0, 1.0], dtype=np.float32), features)
 
     def cohort(self, round: int) -> tuple[str, ...]:
         """Returns the clients of a round, sorted; decided by seed and round alone."""

@@ -23,7 +23,7 @@ from fedlearn.experiment.plan import (
     weights,
 )
 from fedlearn.experiment.shared import shares_noise
-from fedlearn.experiment.statistics import StatisticsRelease, is_federated
+from fedlearn.experiment.statistics import StatisticsRelease, is_federated, statistics_run_of
 from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.events import Event
 from fedlearn.privacy.ledger import Ledger
@@ -182,10 +182,14 @@ class RunSetup:
 
         def part(protection: Protection) -> dict[str, Any]:
             """Returns what its releases share: one account or ledger, one memory, one key."""
+            # Statistics that are declared unprotected cost nothing that a ledger could count.
+            counted = protection.event() is not None or protection is self.protections[name]
             return {
                 "name": name,
                 "protection": protection,
-                "releases": self._releases(protection, name, spent, ledger, dataset=dataset),
+                "releases": self._releases(
+                    protection, name, spent, ledger if counted else None, dataset=dataset
+                ),
                 "membership": self._membership(protection, key, remembered),
             }
 
@@ -239,7 +243,7 @@ class RunSetup:
 
     @property
     def _statistics_run(self) -> str:
-        return f"{self.run}.statistics"
+        return statistics_run_of(self.run)
 
     def _issuer(self, key: SigningKey | None, ledger: Ledger | None, dataset: str | None) -> Issuer | None:
         if key is None:

@@ -36,6 +36,19 @@ DECLARED = "standardisation statistics DECLARED UNPROTECTED"
 """Stands beside every ε of a run whose statistics were not charged."""
 
 
+_SUFFIX = "/statistics"  # no run's id has a slash in it
+
+
+def statistics_run_of(run: str) -> str:
+    """Returns the id under which the statistics of a run are released."""
+    return run + _SUFFIX
+
+
+def run_of(request_run: str) -> str:
+    """Returns the run that a request belongs to: that of its training, also for its statistics."""
+    return request_run.removesuffix(_SUFFIX)
+
+
 def is_federated(config: ExperimentConfig) -> bool:
     """Returns whether the experiment standardises by all clients' records together."""
     return config.data.standardise == "federated"
@@ -157,13 +170,15 @@ def constants_of(means: Vector) -> Vector:
 
 def features_of(population: Population) -> int:
     """Returns the number of features of a record; raises DataError if it is no row of features."""
-    first = next(iter(population.clients.values())).train[0][0]
-    if population.vocabulary is not None or first.ndim != 1 or not first.is_floating_point():
+    shape = population.shape
+    if shape is None:
+        shape = tuple(next(iter(population.clients.values())).train[0][0].shape)
+    if population.vocabulary is not None or len(shape) != 1:
         raise DataError(
-            f"data.standardise='federated' needs rows of real features; records have shape"
-            f" {tuple(first.shape)} and type {first.dtype}: use 'public' or 'none'"
+            f"data.standardise='federated' needs rows of real features; records have shape {shape}:"
+            " use 'public' or 'none'"
         )
-    return int(first.numel())
+    return int(shape[0])
 
 
 def _wide(wanted: SecureAggregationConfig) -> SecureAggregationConfig:

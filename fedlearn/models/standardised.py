@@ -48,9 +48,9 @@ class Standardised(nn.Module):
                 f"constants of shape {constants.shape} must be center and spread of {features} features:"
                 " finite, and every spread above 0"
             )
-        with torch.no_grad():
-            self.center.copy_(torch.from_numpy(constants[:features]))
-            self.spread.copy_(torch.from_numpy(constants[features:]))
+        # Through NumPy, as the constants may lie in memory that is read-only here.
+        np.copyto(self.center.numpy(), constants[:features])
+        np.copyto(self.spread.numpy(), constants[features:])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Returns the model's outputs for inputs (n, d)."""

@@ -45,7 +45,8 @@ def play(experiment: Experiment, params: Vector) -> Transcript:
     enrolment = Enrolment.of(experiment.population.clients)
     setup = RunSetup(experiment=experiment, run=_RUN, roster=enrolment.roster)
     wiretap = Wiretap(in_one_process(setup, enrolment))
-    outcome = setup.server(wiretap, strict=True).run_round(params, experiment.cohort(0), round=0)
+    model = np.concatenate([params, experiment.initial_constants])
+    outcome = setup.server(wiretap, strict=True).run_round(model, experiment.cohort(0), round=0)
     secure = setup.secure
     received = {
         client: vector.astype(np.float64) if secure is None else secure.encoding.decode(vector)
@@ -62,4 +63,4 @@ def train(experiment: Experiment) -> Trained:
     execution = Execution(setup, transport, directory=None, progress=Silent(), strict=True)
     course = execution.run(execution.begin())
     delta = experiment.config.privacy.delta
-    return Trained(params=course.state.params, epsilon=course.epsilon(delta), delta=delta)
+    return Trained(params=course.model, epsilon=course.epsilon(delta), delta=delta)

@@ -23,13 +23,14 @@ QUESTIONS = {
     "digits": "What does label skew cost ten clients that share only a sum?",
     "scarcity": "Twenty clients with ten records each: what does federation give back?",
     "hospitals": "Do four real heart-disease hospitals gain from each other at ε 3 per patient?",
+    "hospitals-distributed": "And at ε 1, statistics included, when they share the noise?",
 }
 
 
 def settings(name: str, seed: int) -> list[str]:
     """Returns what is laid over a scenario's file to run it here with a seed."""
     lines = [f"seed={seed}"]
-    if name == "hospitals":
+    if name.startswith("hospitals"):
         root = Path(os.environ.get("FEDLEARN_DATA", SIMULATIONS.parents[1] / "shared" / "data"))
         lines.append(f'data.folder="{root / "heart-disease"}"')
     return lines

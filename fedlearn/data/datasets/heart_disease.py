@@ -48,13 +48,14 @@ _RANGES = {
 }
 
 
-def heart_disease(folder: Path | None = None, *, download: bool = False) -> DataSet:
+def heart_disease(folder: Path | None = None, *, download: bool = False, split: int = 43) -> DataSet:
     """Returns the records with the hospital as owner, and the test part that FLamby holds out.
 
     Args:
       folder: with the four ``processed.*.data``; None fetches them from the UCI archive (4 MB at
         most, digests checked) and keeps nothing on disk.
       download: fetch them into ``folder`` unless they are there.
+      split: random state of each hospital's held-out part; 43 is FLamby's.
 
     Raises:
       DataError: files are missing, altered or out of reach; says where to get them.
@@ -69,7 +70,7 @@ def heart_disease(folder: Path | None = None, *, download: bool = False) -> Data
             inputs=np.concatenate([_features(table) for table in tables]),
             targets=np.concatenate(targets),
             owners=np.repeat(_HOSPITALS, [len(table) for table in tables]),
-            is_test=np.concatenate([_held_out(target) for target in targets]),
+            is_test=np.concatenate([_held_out(target, split) for target in targets]),
         ),
         classes=2,
         shape=(len(_RANGES),),
@@ -109,13 +110,13 @@ def _features(table: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.stack([*plain, *dummies], axis=1).astype(np.float32)
 
 
-def _held_out(targets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Returns FLamby's test part of one hospital: 34 %, seed 43, stratified if both classes allow it."""
+def _held_out(targets: NDArray[np.int64], split: int) -> NDArray[np.bool_]:
+    """Returns the test part of one hospital as FLamby draws it: 34 %, stratified if both classes allow it."""
     from sklearn.model_selection import train_test_split
 
     counts = np.bincount(targets, minlength=2)
     stratify: NDArray[Any] | None = targets if counts.min() > 2 else None
     _, test = train_test_split(
-        np.arange(len(targets)), test_size=0.34, random_state=43, shuffle=True, stratify=stratify
+        np.arange(len(targets)), test_size=0.34, random_state=split, shuffle=True, stratify=stratify
     )
     return np.isin(np.arange(len(targets)), test)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import FedLearnError, MalformedMessage, UnknownClient
+from fedlearn.experiment.statistics import run_of
 from fedlearn.federation import terms
 from fedlearn.federation.envelope import Opened, check_clock, open_envelope, seal
 from fedlearn.federation.roster import FederationRoster
@@ -132,8 +133,9 @@ class Agent:
 
     def _round(self, message: Message) -> Message:
         request = decode_request(message.body)
-        if self._current is None or self._current.run != request.run:
-            self._current = self._resume(request.run)
+        run = run_of(request.run)
+        if self._current is None or self._current.run != run:
+            self._current = self._resume(run)
         if self._current is None:
             raise UnknownClient(f"run {request.run[:64]!r} was not accepted here")
         started = self._clock()

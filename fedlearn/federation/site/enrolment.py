@@ -15,6 +15,7 @@ from fedlearn.federation.site.participation import Participation, setup_of
 from fedlearn.federation.site.policy import Breach, Case, judge
 from fedlearn.federation.site.runs import RunBook
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal, Standing
+from fedlearn.privacy.accounting import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.secagg.latches import Latches
 
@@ -144,9 +145,13 @@ class Enrolling:
         event = setup.protections[self.config.site].event()
         if event is None:
             return None
-        whole = replace(event, steps=event.steps * setup.experiment.config.rounds)
-        spent = self.ledger.account(self.config.data.id)
-        return spent.projected_epsilon(whole, delta=self.config.policy.max_delta)
+        whole = Account(self.ledger.account(self.config.data.id).events)
+        whole.charge(replace(event, steps=event.steps * setup.experiment.config.rounds))
+        first = setup.statistics_protections.get(self.config.site)
+        statistics = None if first is None else first.event()
+        if statistics is not None:
+            whole.charge(statistics)
+        return whole.epsilon(delta=self.config.policy.max_delta)
 
 
 def _refusal(run: str, breach: Breach) -> Refusal:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from fedlearn.config import ExperimentConfig
+from fedlearn.experiment.statistics import are_declared
 from fedlearn.federation.site.config import PolicySection
 from fedlearn.federation.terms import Schema
 
@@ -109,6 +110,8 @@ def _simulation_only(case: Case) -> Found:
 def _privacy(case: Case) -> Found:
     if case.policy.require_privacy and not case.config.privacy.enabled:
         return "no differential privacy", "privacy.enabled = true"
+    if case.policy.require_privacy and are_declared(case.config):
+        return "statistics that are declared unprotected", "privacy.statistics = 'charged'"
     return None
 
 
