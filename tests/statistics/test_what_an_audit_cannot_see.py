@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,9 +93,9 @@ def test_empty_batches_are_noised_stepped_and_charged(ledger: Path, monkeypatch:
     draws: list[int] = []
     perturb = NoiseSource.perturb
 
-    def counting(self: NoiseSource, values: np.ndarray, *, stddev: float) -> np.ndarray:
+    def counting(self: NoiseSource, values: np.ndarray, **settings: Any) -> np.ndarray:
         draws.append(int(np.count_nonzero(values)))
-        return perturb(self, values, stddev=stddev)
+        return perturb(self, values, **settings)
 
     monkeypatch.setattr(NoiseSource, "perturb", counting)
     experiment = tiny()
@@ -120,9 +121,9 @@ def test_forgotten_rounds_and_double_charges_are_reconciled(
     draws: Counter[str] = Counter()
     perturb = NoiseSource.perturb
 
-    def counting(self: NoiseSource, values: np.ndarray, *, stddev: float) -> np.ndarray:
+    def counting(self: NoiseSource, values: np.ndarray, **settings: Any) -> np.ndarray:
         draws["steps"] += 1
-        return perturb(self, values, stddev=stddev)
+        return perturb(self, values, **settings)
 
     monkeypatch.setattr(NoiseSource, "perturb", counting)
     simulate(tiny(rounds=rounds), out=tmp_path / "run", ledger=ledger)
