@@ -18,7 +18,7 @@ import math
 from dataclasses import dataclass, replace
 
 from fedlearn.errors import ConfigError, DeltaTooLarge
-from fedlearn.privacy import accounting
+from fedlearn.privacy import accounting, calibration
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.privacy.guarantee import OUTSIDERS, PrivacyGuarantee, format_epsilon
 
@@ -102,7 +102,7 @@ def solve(arguments: argparse.Namespace) -> Plan:
     solved = missing[0]
     target = given.pop("epsilon", None)
     if target is not None:
-        calibrate = getattr(accounting, f"calibrate_{_SOLVERS[solved]}")
+        calibrate = getattr(calibration, f"calibrate_{_SOLVERS[solved]}")
         given[solved] = calibrate(epsilon=target, delta=arguments.delta, **given)
     event = SampledGaussianEvent(**given)
     return Plan(

@@ -19,7 +19,8 @@ from fedlearn.errors import (
     TargetUnreachable,
     UnboundedWeights,
 )
-from fedlearn.privacy.accounting import calibrate_noise, epsilon
+from fedlearn.privacy.accounting import epsilon
+from fedlearn.privacy.calibration import calibrate_noise
 from fedlearn.privacy.clipping import QuantileTracker
 from fedlearn.privacy.distributed import DistributedGaussian
 from fedlearn.privacy.events import Event

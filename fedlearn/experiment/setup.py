@@ -24,7 +24,7 @@ from fedlearn.experiment.plan import (
 )
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated, statistics_run_of
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import Event
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.privacy.mechanisms import ClientMechanism

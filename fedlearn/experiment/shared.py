@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from fedlearn.config import ExperimentConfig
 from fedlearn.errors import ConfigError, PrivacyError
-from fedlearn.privacy.accounting import calibrate_composition
+from fedlearn.privacy.calibration import calibrate_composition
 from fedlearn.privacy.cohort_noise import CohortNoise, finest_resolution
 from fedlearn.privacy.events import Event
 from fedlearn.secagg.fixed_point import FixedPoint

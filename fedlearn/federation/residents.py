@@ -11,7 +11,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.ledgers import LedgerFolder, burn_cut_off
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.assignment import Assignment, Resident
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.transport import Message

@@ -24,7 +24,7 @@ from typing import Any, Literal, Self, TypeAlias
 from fedlearn._validate import between, positive
 from fedlearn.crypto.identity import verify
 from fedlearn.errors import BudgetExhausted, PrivacyError, TamperedLedger, UndeclaredDataSet
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.chain import Head, Row, check_signatures, follow, gone_back, next_row
 from fedlearn.privacy.events import Event, event_from_dict
 from fedlearn.privacy.guarantee import Unit, format_epsilon

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 from fedlearn.crypto.framing import frame
 from fedlearn.crypto.identity import SigningKey, verify
 from fedlearn.errors import FedLearnError, TamperedMessage, TamperedStatement
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.chain import Head
 from fedlearn.privacy.events import Event, event_from_dict
 from fedlearn.privacy.guarantee import Unit

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from fedlearn.errors import BudgetExhausted, LedgerUnavailable, PrivacyError
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger, Release
 from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.transport import Message

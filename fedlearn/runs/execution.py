@@ -14,7 +14,7 @@ from fedlearn.algorithms.state import State
 from fedlearn.errors import RunError, RunInterrupted
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.receipts import Receipts, Witness

@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.rounds.transport import Transport
 from fedlearn.runs.directory import RunDirectory

@@ -8,7 +8,8 @@ from typing import Literal
 
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
-from fedlearn.privacy.accounting import ACCOUNTANT, Account
+from fedlearn.privacy.account import Account
+from fedlearn.privacy.accounting import ACCOUNTANT
 from fedlearn.privacy.accounting import epsilon as epsilon_of
 from fedlearn.privacy.distributed import DistributedGaussian
 from fedlearn.privacy.guarantee import OUTSIDERS, PrivacyGuarantee, adversary_of

@@ -13,7 +13,7 @@ import torch
 from fedlearn.errors import ConfigError
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.messages import decode_request
 from fedlearn.rounds.transport import Lost, Message, Transport

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.simulation.faults import Dropouts, schedule_of

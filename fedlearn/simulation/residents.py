@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.transport import Message

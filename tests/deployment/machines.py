@@ -18,7 +18,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.federation.leash import descendants
 from fedlearn.federation.local import LocalFederation, end
 from fedlearn.federation.server import queue
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.chain import check_chain
 from fedlearn.privacy.ledger import latest, read, spent
 from fedlearn.rounds.checkpoint import Checkpoint

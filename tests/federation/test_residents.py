@@ -13,7 +13,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.ledgers import LedgerFolder
 from fedlearn.federation.assignment import Assignment
 from fedlearn.federation.residents import SimulatedClient, settle
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.privacy.ledger import Release, latest, read
 from fedlearn.rounds.messages import Failure, TrainReply, TrainRequest, decode_reply, encode

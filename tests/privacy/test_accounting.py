@@ -12,15 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from fedlearn.errors import ConfigError, TargetUnreachable
-from fedlearn.privacy import accounting, discrete_sums
-from fedlearn.privacy.accounting import (
-    Account,
-    calibrate_noise,
-    calibrate_sample_rate,
-    calibrate_steps,
-    epsilon,
-    epsilon_rdp,
-)
+from fedlearn.privacy import composition, discrete_sums
+from fedlearn.privacy.account import Account
+from fedlearn.privacy.accounting import epsilon, epsilon_rdp
+from fedlearn.privacy.calibration import calibrate_noise, calibrate_sample_rate, calibrate_steps
 from fedlearn.privacy.events import DiscreteGaussianSumEvent, SampledGaussianEvent, event_from_dict
 
 
@@ -172,13 +167,13 @@ def test_targets_out_of_reach_say_what_could_be_met() -> None:
 
 def test_equal_histories_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     composed = []
-    original = accounting._composed
+    original = composition._composed
 
     def spy(event: SampledGaussianEvent, interval: float) -> object:
         composed.append(event)
         return original(event, interval)
 
-    monkeypatch.setattr(accounting, "_composed", spy)
+    monkeypatch.setattr(composition, "_composed", spy)
     accounts = [Account() for _ in range(50)]
     for _ in range(3):
         for account in accounts:

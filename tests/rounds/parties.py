@@ -10,7 +10,7 @@ import numpy as np
 from fedlearn._types import Vector
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.prg import Keystream
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum

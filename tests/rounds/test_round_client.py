@@ -19,7 +19,7 @@ from fedlearn.errors import (
     OutOfOrder,
     ProtocolError,
 )
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import Event, SampledGaussianEvent
 from fedlearn.rounds.member import model_digest
 from fedlearn.rounds.messages import (

@@ -19,7 +19,8 @@ from fedlearn.errors import (
     UndeclaredDataSet,
 )
 from fedlearn.experiment import Experiment
-from fedlearn.privacy.accounting import Account, epsilon
+from fedlearn.privacy.account import Account
+from fedlearn.privacy.accounting import epsilon
 from fedlearn.privacy.events import event_from_dict
 from fedlearn.privacy.ledger import latest, read, spent
 from fedlearn.privacy.store import read_witnessed

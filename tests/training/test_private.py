@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 from fedlearn.config import TrainingConfig
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.training import private
 from fedlearn.training.batches import StepPlan

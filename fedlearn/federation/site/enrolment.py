@@ -15,7 +15,7 @@ from fedlearn.federation.site.participation import Participation, setup_of
 from fedlearn.federation.site.policy import Breach, Case, judge
 from fedlearn.federation.site.runs import RunBook
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal, Standing
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.secagg.latches import Latches
 

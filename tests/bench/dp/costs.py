@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fedlearn.crypto.noise import NoiseSource
-from fedlearn.privacy.accounting import Account
+from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from tests.bench.secagg.figure import Figure, in_turns
 
