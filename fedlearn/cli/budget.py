@@ -20,7 +20,7 @@ from fedlearn.crypto.identity import verify as verify_signature
 from fedlearn.errors import ConfigError
 from fedlearn.privacy.chain import Head, Row, check_chain, check_signatures
 from fedlearn.privacy.guarantee import format_epsilon
-from fedlearn.privacy.ledger import latest, read, spent
+from fedlearn.privacy.release import latest, read, spent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

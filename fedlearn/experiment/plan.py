@@ -26,10 +26,10 @@ from fedlearn.experiment.client_level import (
 )
 from fedlearn.experiment.population import Population
 from fedlearn.experiment.shared import encoding_of, gradient_noise, shares_noise
+from fedlearn.privacy.budget import Budget
 from fedlearn.privacy.calibration import calibrate_composition, calibrate_noise
 from fedlearn.privacy.cohort_noise import CohortNoise
 from fedlearn.privacy.events import Event, SampledGaussianEvent
-from fedlearn.privacy.ledger import Budget
 from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.privacy.sampling import CohortSampling
 from fedlearn.rounds.protection import Protection, SecureSum

@@ -12,80 +12,23 @@ the ledger at or above what was released, never below.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
-from fedlearn._validate import between, positive
 from fedlearn.crypto.identity import verify
-from fedlearn.errors import BudgetExhausted, PrivacyError, TamperedLedger, UndeclaredDataSet
+from fedlearn.errors import PrivacyError, TamperedLedger, UndeclaredDataSet
 from fedlearn.privacy.account import Account
-from fedlearn.privacy.chain import Head, Row, check_signatures, follow, gone_back, next_row
-from fedlearn.privacy.events import Event, event_from_dict
-from fedlearn.privacy.guarantee import Unit, format_epsilon
-from fedlearn.privacy.store import Store, reading, rows_of
-
-State: TypeAlias = Literal["reserved", "committed", "burned", "refunded"]
+from fedlearn.privacy.budget import Budget, refuse_beyond
+from fedlearn.privacy.chain import Head, check_signatures, follow, gone_back, next_row
+from fedlearn.privacy.guarantee import Unit
+from fedlearn.privacy.release import Release, State, spent
+from fedlearn.privacy.store import Store
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """The most that the records of one data set may spend, over all runs.
-
-    Attributes:
-      epsilon: limit on ε; > 0.
-      delta: δ at which ε is taken; below one over the number of records.
-    """
-
-    epsilon: float
-    delta: float
-
-    def __post_init__(self) -> None:
-        positive(epsilon=self.epsilon)
-        between(0.0, 1.0, delta=self.delta)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release:
-    """One release about to be made: what it is called and what it costs.
-
-    Attributes:
-      id: unique name of the release; what is trained again is another release.
-      run: run it belongs to.
-      round: round, counted from 0.
-      dataset: the site's own name of the data; never a fingerprint of their content.
-      unit: what the events protect.
-      clip_norm: C, bound of one unit's contribution.
-      events: the mechanisms about to be executed, at least one.
-      request: digest of the request that it answers, hex; the same request gets the same bytes again.
-    """
-
-    id: str
-    run: str
-    round: int
-    dataset: str
-    unit: Unit = "record"
-    clip_norm: float
-    events: tuple[Event, ...]
-    request: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.events:
-            raise PrivacyError(f"release {self.id!r} has no event: what is it charged as?")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the release as JSON-able values."""
-        values = dataclasses.asdict(self)
-        values["release"] = values.pop("id")
-        values["events"] = [event.to_dict() for event in self.events]
-        return values
 
 
 class Ledger:
@@ -177,7 +120,7 @@ class Ledger:
                     f"release {release.id!r} exists: send its bytes again, or train under a new id"
                 )
             account = self._account(release.dataset, unit=release.unit)
-            _refuse_beyond(budget, account, release)
+            refuse_beyond(budget, account, release)
             self._append({**release.to_dict(), "state": "reserved"})
             if superseding:
                 self._store.forget(run=release.run)
@@ -348,61 +291,3 @@ class Ledger:
             if "release" in values:
                 self._latest[values["release"]] = values
         self._head = head
-
-
-def read(path: Path) -> list[Row]:
-    """Returns all rows of a ledger, without changing or locking it; the chain is not checked.
-
-    Raises:
-      LedgerUnavailable: the file is missing or is no ledger.
-    """
-    with reading(path) as connection:
-        return list(rows_of(connection))
-
-
-def latest(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    """Returns the content of the newest row about each release."""
-    contents = (row.values for row in rows)
-    return {values["release"]: values for values in contents if "release" in values}
-
-
-def spent(
-    releases: Iterable[Mapping[str, Any]], dataset: str, *, unit: Unit = "record", run: str | None = None
-) -> Account:
-    """Returns the account of one data set from the newest content of each release: all not refunded."""
-    return Account(
-        event_from_dict(event)
-        for release in releases
-        if (release["dataset"], release["unit"]) == (dataset, unit)
-        and run in (None, release["run"])
-        and release["state"] != "refunded"
-        for event in release["events"]
-    )
-
-
-def _refuse_beyond(budget: Budget, account: Account, release: Release) -> None:
-    if _fits(budget, account, release.events):
-        return
-    before = account.epsilon(delta=budget.delta)
-    after = Account((*account.events, *release.events)).epsilon(delta=budget.delta)
-    raise BudgetExhausted(
-        f"data set {release.dataset!r}: release {release.id!r} would raise ε from {format_epsilon(before)} to"
-        f" {format_epsilon(after)} at δ = {budget.delta:g} per {release.unit}; the budget is"
-        f" {budget.epsilon:g}.{_what_would_fit(budget, account, release)}"
-    )
-
-
-def _fits(budget: Budget, account: Account, events: Iterable[Event]) -> bool:
-    return Account((*account.events, *events)).epsilon(delta=budget.delta) <= budget.epsilon
-
-
-def _what_would_fit(budget: Budget, account: Account, release: Release) -> str:
-    """Returns how many steps of the release's longest event the budget still allows, as a sentence."""
-    event = max(release.events, key=lambda event: event.steps)
-    others = [other for other in release.events if other is not event]
-    low, high = 0, event.steps
-    while high - low > 1:
-        middle = (low + high) // 2
-        part = dataclasses.replace(event, steps=middle)
-        low, high = (middle, high) if _fits(budget, account, [*others, part]) else (low, middle)
-    return f" Of its {event.steps} steps {low} would fit"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlearn.errors import ConfigError, FedLearnError
-from fedlearn.privacy.ledger import Budget
+from fedlearn.privacy.budget import Budget
 
 _EXAMPLE = "[datasets.NAME] with epsilon = 8.0 and delta = 1e-5"
 

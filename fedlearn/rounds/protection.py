@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedlearn.errors import ConfigError, PrivacyError, SecureAggregationNeeded
+from fedlearn.privacy.budget import Budget
 from fedlearn.privacy.cohort_noise import CohortNoise
 from fedlearn.privacy.events import Event, SampledGaussianEvent
 from fedlearn.privacy.guarantee import Unit
-from fedlearn.privacy.ledger import Budget
 from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters

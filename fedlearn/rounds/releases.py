@@ -17,7 +17,8 @@ import numpy as np
 
 from fedlearn.errors import BudgetExhausted, LedgerUnavailable, PrivacyError
 from fedlearn.privacy.account import Account
-from fedlearn.privacy.ledger import Ledger, Release
+from fedlearn.privacy.ledger import Ledger
+from fedlearn.privacy.release import Release
 from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.transport import Message
 

@@ -26,8 +26,8 @@ from fedlearn.privacy.accounting import epsilon, epsilon_rdp
 from fedlearn.privacy.chain import check_chain, check_signatures
 from fedlearn.privacy.events import event_from_dict
 from fedlearn.privacy.guarantee import PrivacyGuarantee
-from fedlearn.privacy.ledger import latest, read, spent
 from fedlearn.privacy.receipt import Receipt, SignedReceipt, open_receipt, witness_frame
+from fedlearn.privacy.release import latest, read, spent
 from fedlearn.runs.result import Result
 from fedlearn.runs.statement import (
     FALSE_POSITIVE_RATES,

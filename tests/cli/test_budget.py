@@ -12,8 +12,10 @@ import pytest
 from fedlearn.cli import budget
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import ConfigError, FedLearnError, TamperedLedger
+from fedlearn.privacy.budget import Budget
 from fedlearn.privacy.events import SampledGaussianEvent
-from fedlearn.privacy.ledger import Budget, Ledger, Release
+from fedlearn.privacy.ledger import Ledger
+from fedlearn.privacy.release import Release
 
 KEY = SigningKey.from_bytes(bytes(range(32)))
 

@@ -20,7 +20,7 @@ from fedlearn.federation.local import LocalFederation, end
 from fedlearn.federation.server import queue
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.chain import check_chain
-from fedlearn.privacy.ledger import latest, read, spent
+from fedlearn.privacy.release import latest, read, spent
 from fedlearn.rounds.checkpoint import Checkpoint
 
 PATIENCE = float(os.environ.get("FEDLEARN_PATIENCE", "300"))

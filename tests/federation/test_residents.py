@@ -15,7 +15,7 @@ from fedlearn.federation.assignment import Assignment
 from fedlearn.federation.residents import SimulatedClient, settle
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import SampledGaussianEvent
-from fedlearn.privacy.ledger import Release, latest, read
+from fedlearn.privacy.release import Release, latest, read
 from fedlearn.rounds.messages import Failure, TrainReply, TrainRequest, decode_reply, encode
 from fedlearn.rounds.transport import Message
 

@@ -24,7 +24,7 @@ from fedlearn.federation.server.conduct import known_experiment
 from fedlearn.federation.server.config import ServerConfig
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal
 from fedlearn.privacy.chain import check_chain
-from fedlearn.privacy.ledger import latest, read, spent
+from fedlearn.privacy.release import latest, read, spent
 from fedlearn.rounds.messages import Failure, TrainRequest, decode_reply, encode
 from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Lost, Message

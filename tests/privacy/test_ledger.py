@@ -19,9 +19,11 @@ from fedlearn.errors import (
     TamperedLedger,
     UndeclaredDataSet,
 )
+from fedlearn.privacy.budget import Budget
 from fedlearn.privacy.chain import Head, check_chain, check_signatures
 from fedlearn.privacy.events import SampledGaussianEvent
-from fedlearn.privacy.ledger import Budget, Ledger, Release, read
+from fedlearn.privacy.ledger import Ledger
+from fedlearn.privacy.release import Release, read
 from fedlearn.privacy.store import read_witnessed
 
 KEY = SigningKey.from_bytes(bytes(range(32)))

@@ -20,7 +20,9 @@ from fedlearn._types import Vector
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import BudgetExhausted, DataError, LedgerUnavailable, PrivacyError, UndeclaredDataSet
-from fedlearn.privacy.ledger import Budget, Ledger, latest, read
+from fedlearn.privacy.budget import Budget
+from fedlearn.privacy.ledger import Ledger
+from fedlearn.privacy.release import latest, read
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.messages import TrainReply, TrainRequest, encode
 from fedlearn.rounds.protection import Protection

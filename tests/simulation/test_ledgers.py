@@ -22,7 +22,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.accounting import epsilon
 from fedlearn.privacy.events import event_from_dict
-from fedlearn.privacy.ledger import latest, read, spent
+from fedlearn.privacy.release import latest, read, spent
 from fedlearn.privacy.store import read_witnessed
 from fedlearn.runs.progress import RoundReport, Silent
 from fedlearn.runs.result import Result

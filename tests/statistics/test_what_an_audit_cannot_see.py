@@ -22,7 +22,7 @@ from fedlearn.crypto.noise import NoiseSource
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.ledgers import LedgerFolder
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.privacy.ledger import latest, read
+from fedlearn.privacy.release import latest, read
 from fedlearn.rounds.messages import TrainRequest, encode
 from fedlearn.rounds.transport import Message
 from fedlearn.runs.verification import read_statement

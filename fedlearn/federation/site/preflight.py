@@ -10,7 +10,7 @@ from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.identity import Identity
 from fedlearn.privacy.chain import check_chain, check_signatures
-from fedlearn.privacy.ledger import read
+from fedlearn.privacy.release import read
 
 
 def check_site(config: SiteConfig) -> list[Finding]:

@@ -19,7 +19,8 @@ from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.site.journal import told
 from fedlearn.federation.site.runs import RunBook
 from fedlearn.federation.site.socket_service import SocketService, listen, user_and_group
-from fedlearn.privacy.ledger import Budget, Ledger
+from fedlearn.privacy.budget import Budget
+from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.messages import MAX_BODY_BYTES
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.secagg.latches import SqliteLatches
