@@ -21,7 +21,7 @@ from fedlearn.attacks.audit import AuditBounds, bounds_of
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, PrivacyError
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import protections
+from fedlearn.experiment.protections import protections
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.training.batches import fetch
 from fedlearn.training.local import LocalTrainer, Workbench

@@ -23,7 +23,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.data import PARTITIONERS
 from fedlearn.errors import ConfigError, FedLearnError, NonLinearAggregator
 from fedlearn.experiment.client_level import check_client_level, protects_clients
-from fedlearn.experiment.plan import cohort_of, is_poisson
+from fedlearn.experiment.cohorts import cohort_of, is_poisson
 from fedlearn.experiment.population import (
     Population,
     check_data_set_name,

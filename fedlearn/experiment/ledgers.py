@@ -16,7 +16,7 @@ import msgspec
 
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import FedLearnError, LedgerUnavailable, TamperedLedger, TamperedStatement
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.privacy.chain import Head
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.privacy.policy import read_policy

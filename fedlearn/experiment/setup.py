@@ -13,17 +13,13 @@ from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import ConfigError, PrivacyError
+from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
-from fedlearn.experiment.plan import (
-    cohort_sampling,
-    declared_weights,
-    mechanism,
-    protections,
-    secure_sum,
-    weights,
-)
+from fedlearn.experiment.protections import protections
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated, statistics_run_of
+from fedlearn.experiment.sums import mechanism, secure_sum
+from fedlearn.experiment.weights import declared_weights, weights
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import Event
 from fedlearn.privacy.ledger import Ledger

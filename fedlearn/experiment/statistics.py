@@ -15,15 +15,12 @@ from fedlearn._types import Vector
 from fedlearn.config import ExperimentConfig, SecureAggregationConfig
 from fedlearn.data.statistics import default_bound, standardisation_of
 from fedlearn.errors import ConfigError, DataError
-from fedlearn.experiment.plan import (
-    budget_of,
-    declared_weights,
-    exact_sum,
-    noisy_sum,
-    session_parameters,
-)
+from fedlearn.experiment.cohorts import session_parameters
 from fedlearn.experiment.population import ClientData, Population
+from fedlearn.experiment.protections import budget_of
 from fedlearn.experiment.shared import moment_noise, statistics_epsilon
+from fedlearn.experiment.sums import exact_sum, noisy_sum
+from fedlearn.experiment.weights import declared_weights
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.batches import StepPlan

@@ -9,8 +9,8 @@ from typing import Any
 
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.ledgers import LedgerFolder
-from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.assignment import Assignment
 from fedlearn.federation.grid import GridTransport

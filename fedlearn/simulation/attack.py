@@ -10,7 +10,7 @@ from fedlearn._types import Vector
 from fedlearn.attacks import ATTACKS
 from fedlearn.attacks.scene import Attack, Scene, Trained, Transcript, Wiretap
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.attack_report import AttackReport
 from fedlearn.runs.execution import Execution

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedlearn._types import Vector
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import constants_of, is_federated
 from fedlearn.runs.assessment import metrics_on, metrics_per_client, spread_of

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fedlearn.errors import ConfigError
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger

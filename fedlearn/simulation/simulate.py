@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fedlearn.experiment import Experiment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.ledgers import LedgerFolder, burn_cut_off
-from fedlearn.experiment.plan import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.finish import amend
 from fedlearn.runs.progress import Progress, Silent

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import TensorDataset
 
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.virtual import VirtualClients
 from fedlearn.runs.execution import Execution

@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.distributed import DistributedGaussian
 from fedlearn.rounds.protection import SecureSum

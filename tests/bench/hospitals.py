@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.assessment import metrics_per_client
 from fedlearn.runs.execution import Execution

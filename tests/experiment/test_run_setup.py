@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.messages import TrainRequest, encode

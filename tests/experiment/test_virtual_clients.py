@@ -14,9 +14,10 @@ from torch.utils.data import TensorDataset
 
 from fedlearn.errors import ConfigError, DataError
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment, weights
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.virtual import Names, VirtualClients
+from fedlearn.experiment.weights import weights
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent
 from fedlearn.simulation import simulate

@@ -22,7 +22,7 @@ from fedlearn.errors import (
     UnboundedWeights,
 )
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import epsilon
 from fedlearn.runs.execution import Course, Execution

@@ -16,8 +16,9 @@ import pytest
 
 from fedlearn._types import Vector
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment, weights
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.weights import weights
 from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.secagg.step import Step

@@ -17,7 +17,7 @@ from fedlearn.cli.table import summary_lines
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, FedLearnError, PrivacyError, RunError, RunInterrupted
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import DECLARED
 from fedlearn.privacy.accounting import epsilon

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from fedlearn.errors import AlreadyAnswered, BudgetExhausted, ConfigError, RunError, RunInterrupted
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import epsilon
 from fedlearn.runs.execution import Execution

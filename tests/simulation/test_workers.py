@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from fedlearn.errors import BudgetExhausted, ConfigError, ModelError, RunError, RunInterrupted, WorkerLost
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import Enrolment
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent

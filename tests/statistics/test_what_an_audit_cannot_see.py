@@ -73,7 +73,7 @@ def test_seeded_noise_would_repeat_in_two_processes() -> None:
 
 def update() -> list[float]:
     """Returns the update of one client, which nothing but secret noise and samples tells from another's."""
-    from fedlearn.experiment.plan import Enrolment
+    from fedlearn.experiment.enrolment import Enrolment
 
     experiment = tiny()
     enrolment = Enrolment.of(experiment.population.clients)

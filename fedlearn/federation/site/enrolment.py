@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from fedlearn.config import ExperimentConfig
 from fedlearn.errors import ConfigError
-from fedlearn.experiment.plan import cohort_size
+from fedlearn.experiment.cohorts import cohort_size
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData

@@ -11,15 +11,12 @@ from torch.utils.data import TensorDataset
 from fedlearn.config import ExperimentConfig
 from fedlearn.errors import ConfigError, PrivacyError, TargetUnreachable
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.plan import (
-    Enrolment,
-    check_delta,
-    cohort_size,
-    protections,
-    secure_sum,
-    weights,
-)
+from fedlearn.experiment.cohorts import cohort_size
+from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.population import ClientData, Population
+from fedlearn.experiment.protections import check_delta, protections
+from fedlearn.experiment.sums import secure_sum
+from fedlearn.experiment.weights import weights
 from fedlearn.privacy.accounting import epsilon
 
 NOTHING = TensorDataset(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
