@@ -44,7 +44,6 @@
         ├── PreflightFailure        a check before the start failed; says how to mend it
         ├── RunInterrupted          stopped on request; the checkpoint is kept
         ├── WorkerLost              a process of a simulation ended; names the client that it served
-        ├── OutOfMemory             a client does not fit; names it and what to lower
         └── RunDirectoryError       not writable, full, incomplete or foreign
 
 Names are nouns. A message has the value, the bound and the way out, in one line.
@@ -293,10 +292,6 @@ class RunInterrupted(RunError):
 
 class WorkerLost(RunError):
     """A worker process of a simulation ended before its time; the checkpoint is kept."""
-
-
-class OutOfMemory(RunError):
-    """Training a client needs more memory than there is."""
 
 
 class RunDirectoryError(RunError):
