@@ -115,56 +115,15 @@ class FixedPoint:
             max_weight=max_weight,
         )
 
-    @classmethod
-    def for_noisy_sum(
-        cls, *, clients: int, value_range: float, modulus_bits: int, stddev: float, max_weight: float = 1.0
-    ) -> Self:
-        """Returns the finest encoding in which a noisy sum has six standard deviations of room.
-
-        Such sums may wrap, which costs accuracy and no privacy: see :meth:`expected_wraps`.
-
-        Args:
-          clients: most vectors in a sum.
-          value_range: largest magnitude of a coordinate of one vector, noise included.
-          modulus_bits: 16, 32 or 64.
-          stddev: standard deviation of a coordinate of the sum, noise and signal, in reals; > 0.
-          max_weight: largest weight.
-        """
-        positive(stddev=stddev)
-        room = math.floor(math.log2(2 ** (modulus_bits - 1) / (6 * stddev)))
-        finest = _finest_exact(1, max_weight * value_range, modulus_bits)
-        return cls(
-            modulus_bits=modulus_bits,
-            fractional_bits=min(room, finest, _MAX_FRACTIONAL_BITS),
-            value_range=value_range,
-            clients=clients,
-            max_weight=max_weight,
-        )
-
     @property
     def limit(self) -> int:
         """The largest magnitude of an encoded integer: ⌈max_weight · value_range · 2^f⌉."""
         return _limit(self.max_weight * self.value_range, self.fractional_bits)
 
     @property
-    def exact(self) -> bool:
-        """Whether a sum of ``clients`` vectors provably does not wrap."""
-        return self.clients * self.limit < 1 << (self.modulus_bits - 1)
-
-    @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """The type of encoded vectors: little-endian, unsigned."""
         return ring_dtype(self.modulus_bits)
-
-    def expected_wraps(self, *, stddev: float, dimension: int) -> float:
-        """Returns how many coordinates of a normal sum are expected to wrap.
-
-        Args:
-          stddev: standard deviation of a coordinate of the sum, in reals.
-          dimension: number of coordinates.
-        """
-        room = 2.0 ** (self.modulus_bits - 1 - self.fractional_bits)
-        return dimension * math.erfc(room / (stddev * math.sqrt(2)))
 
     def encode(
         self, vector: NDArray[np.floating], *, weight: float = 1.0, bits: RandomBits | None = None

@@ -16,6 +16,7 @@ from scipy import stats
 
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, MalformedMessage, PrivacyError, RingTooSmall
+from fedlearn.privacy import distributed as module_under_test
 from fedlearn.privacy.accounting import epsilon, epsilon_rdp
 from fedlearn.privacy.clipping import QuantileTracker, clipped, l2_norm
 from fedlearn.privacy.distributed import DistributedGaussian
@@ -254,6 +255,23 @@ class TestDistributed:
                 for _ in range(made.clients)
             )
             assert np.abs(total).max() < 2**15
+
+    def test_as_many_coordinates_wrap_as_stated(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In a ring with too little room by design; all clients point one way.
+
+        The count spreads less than a Poisson one, of which 6 standard
+        deviations are exceeded in fewer than 1 of 10⁶ runs.
+        """
+        monkeypatch.setattr(module_under_test, "ROOM", 2.0)
+        made, same, rounds, wrapped = distributed(16), np.ones(DIMENSION, np.float32), 60, 0
+        for round in range(rounds):
+            total = sum(
+                made.protect(same, weight=1.0, clip_norm=0.7, label=("r", round), noise=NoiseSource())
+                for _ in range(made.clients)
+            )
+            wrapped += int((np.abs(total) > 2**15).sum())
+        expected = rounds * made.expected_wraps
+        assert abs(wrapped - expected) < 6 * math.sqrt(expected)
 
     def test_a_ring_that_leaves_no_signal_is_refused(self) -> None:
         with pytest.raises(

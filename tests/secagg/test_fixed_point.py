@@ -39,7 +39,7 @@ def test_the_decoded_sum_is_within_a_step_per_client(
 ) -> None:
     max_weight = data.draw(st.floats(0.1, 1.0))
     encoding = encoding_for(bits, clients=clients, value_range=value_range, max_weight=max_weight)
-    assert encoding.exact
+    assert clients * encoding.limit < 2 ** (bits - 1)
     values = st.floats(-value_range, value_range, width=64 if dtype is np.float64 else 32)
     vectors = data.draw(st.lists(hnp.arrays(dtype, 3, elements=values), min_size=1, max_size=4))
     weights = data.draw(st.lists(st.floats(0, max_weight), min_size=4, max_size=4))
@@ -165,15 +165,6 @@ def test_rounding_is_unbiased_beside_a_large_coordinate() -> None:
     assert abs(steps.mean() - 0.25) < 6 * math.sqrt(0.1875 / steps.size)
 
 
-def test_a_noisy_sum_has_six_standard_deviations_of_room() -> None:
-    encoding = FixedPoint.for_noisy_sum(clients=100, value_range=50.0, modulus_bits=16, stddev=10.0)
-    room = 2 ** (15 - encoding.fractional_bits)
-    assert 60 <= room < 120
-    assert encoding.expected_wraps(stddev=10.0, dimension=10**6) < 0.01
-    assert encoding.expected_wraps(stddev=room / 2, dimension=1000) == pytest.approx(45.5, rel=0.01)
-    assert not encoding.exact
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -237,21 +228,3 @@ def test_a_bad_value_in_a_later_chunk_is_named_by_its_place_in_the_vector() -> N
     vector[CHUNK + 3] = np.nan
     with pytest.raises(UnencodableVector, match=f"coordinate {CHUNK + 3} is nan"):
         encoding_for(32).encode(vector)
-
-
-@pytest.mark.parametrize("room", [1.5, 2.0, 3.0])
-def test_as_many_coordinates_wrap_as_expected(room: float) -> None:
-    """A noisy sum of four clients in a ring that is too small for it by design.
-
-    The count is binomial; 6 standard deviations are exceeded in fewer than 1 of 10⁸ runs.
-    """
-    clients, dimension, bits, fractional = 4, 200_000, 16, 8
-    half_ring = 2.0 ** (bits - 1 - fractional)
-    stddev = half_ring / room
-    encoding = FixedPoint(modulus_bits=bits, fractional_bits=fractional, value_range=half_ring - 1, clients=4)
-    noise = np.random.default_rng(int(room * 10)).normal(0, stddev / 2, (clients, dimension))
-    noise = noise.clip(-encoding.value_range, encoding.value_range).astype(np.float32)
-    decoded = encoding.decode(ideal_sum(encoding.encode(vector) for vector in noise))
-    wrapped = int((np.abs(decoded - noise.astype(np.float64).sum(axis=0)) > half_ring).sum())
-    expected = encoding.expected_wraps(stddev=stddev, dimension=dimension)
-    assert abs(wrapped - expected) < 6 * math.sqrt(expected)
