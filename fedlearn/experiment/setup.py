@@ -32,9 +32,9 @@ from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
-from fedlearn.secagg.fixed_point import RandomBits
 from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
+from fedlearn.secagg.rounding import RandomBits
 from fedlearn.training.local import LocalTrainer, Workbench
 from fedlearn.training.released import GradientSum
 from fedlearn.training.vector import FlatModel

@@ -33,7 +33,7 @@ from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import Releases
 from fedlearn.rounds.transport import Message
-from fedlearn.secagg.fixed_point import RandomBits
+from fedlearn.secagg.rounding import RandomBits
 
 
 class Trainer(Protocol):

@@ -26,7 +26,7 @@ from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
 from fedlearn.rounds.protection import SecureSum
 from fedlearn.rounds.receipts import Receipts, Witness, collect, witness
 from fedlearn.rounds.transport import Adding, Transport
-from fedlearn.secagg.fixed_point import add_in_ring
+from fedlearn.secagg.ring import add_in_ring
 from fedlearn.secagg.roster import Roster
 
 Sum = tuple[Vector, tuple[str, ...], float | None]

@@ -21,10 +21,8 @@ from fedlearn._types import RingVector
 from fedlearn._validate import positive
 from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import ConfigError, UnencodableVector
-from fedlearn.secagg.ring import add_in_ring, ring_dtype
+from fedlearn.secagg.ring import ring_dtype
 from fedlearn.secagg.rounding import CHUNK, RandomBits, StochasticRounding
-
-__all__ = ["FixedPoint", "RandomBits", "add_in_ring"]
 
 _MAX_FRACTIONAL_BITS: Final = 52
 

@@ -16,10 +16,11 @@ from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.releases import AccountedReleases
 from fedlearn.rounds.transport import Lost, Message
-from fedlearn.secagg.fixed_point import FixedPoint, RandomBits
+from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.latches import MemoryLatches
 from fedlearn.secagg.parameters import parameters
 from fedlearn.secagg.roster import Roster
+from fedlearn.secagg.rounding import RandomBits
 from fedlearn.training.batches import StepPlan
 from fedlearn.training.private import RecordPrivacy
 
