@@ -71,3 +71,8 @@ def test_the_command_line_s_help_loads_nothing_heavy(arguments: list[str]) -> No
         f"try:\n    main({arguments!r})\nexcept SystemExit as done:\n    assert not done.code\n"
     )
     assert loaded_by(code) == set()
+
+
+def test_who_trains_without_privacy_loads_no_opacus() -> None:
+    code = "from fedlearn.experiment import Experiment; from fedlearn.simulation import simulate"
+    assert "opacus" not in loaded_by(code)

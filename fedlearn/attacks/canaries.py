@@ -25,7 +25,7 @@ from fedlearn.experiment.protections import protections
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.training.batches import fetch
 from fedlearn.training.local import LocalTrainer, Workbench
-from fedlearn.training.private import RecordPrivacy
+from fedlearn.training.record_privacy import RecordPrivacy
 
 MOST_CANARIES = 10_000
 SIGNIFICANCE = 1e-3

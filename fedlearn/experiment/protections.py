@@ -14,7 +14,7 @@ from fedlearn.privacy.events import Event, SampledGaussianEvent
 from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.training.batches import StepPlan
-from fedlearn.training.private import RecordPrivacy
+from fedlearn.training.record_privacy import RecordPrivacy
 
 
 def protections(

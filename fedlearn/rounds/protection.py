@@ -21,7 +21,7 @@ from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.parameters import SessionParameters
 from fedlearn.secagg.roster import Roster
 from fedlearn.training.batches import StepPlan
-from fedlearn.training.private import RecordPrivacy
+from fedlearn.training.record_privacy import RecordPrivacy
 
 
 @dataclass(frozen=True, kw_only=True)

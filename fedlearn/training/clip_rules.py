@@ -17,14 +17,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from fedlearn.errors import ModelError
+from fedlearn.training.clipping import Clipping
 
 Rule: TypeAlias = Literal["book-keeping", "opacus", "own forward"]
 """``book-keeping``: no per-record gradient is made; ``opacus``: by Opacus' rule for the kind of layer;
 ``own forward``: by differentiating the layer's forward pass anew for each record."""
-
-Clipping: TypeAlias = Literal["auto", "fast", "hooks", "ghost"]
-"""``auto``: each layer by its faster rule; ``fast``: book-keeping for convolutions too; ``hooks``: Opacus'
-hooks make every record's gradient; ``ghost``: norms as in ``auto``, the sum by a second backward pass."""
 
 _BY_FORMULA = (nn.Linear, RNNLinear, nn.Embedding)
 

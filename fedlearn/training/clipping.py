@@ -7,8 +7,14 @@ whose gradient is not finite, or so large that its norm overflows (1e19), adds 0
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor
+
+Clipping: TypeAlias = Literal["auto", "fast", "hooks", "ghost"]
+"""``auto``: each layer by its faster rule; ``fast``: book-keeping for convolutions too; ``hooks``: Opacus'
+hooks make every record's gradient; ``ghost``: norms as in ``auto``, the sum by a second backward pass."""
 
 # Factors are lowered by this much: a clipped gradient is rounded to float32 twice.
 _ROUNDING = 2e-7

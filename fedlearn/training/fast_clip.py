@@ -11,15 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fedlearn.training.clip_rules import (
-    Clipping,
-    clipped_layers,
-    opacus_samples,
-    own_samples,
-    rules_of,
-    trainable,
-)
-from fedlearn.training.clipping import factors_of, kept_records, taken
+from fedlearn.training.clip_rules import clipped_layers, opacus_samples, own_samples, rules_of, trainable
+from fedlearn.training.clipping import Clipping, factors_of, kept_records, taken
 from fedlearn.training.layer_calls import LayerCalls
 from fedlearn.training.layer_sums import (
     EmbeddingSum,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,11 +16,14 @@ from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
 from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch
-from fedlearn.training.clip_rules import Clipping
+from fedlearn.training.clipping import Clipping
 from fedlearn.training.objective import Loss, add_proximal_gradient
 from fedlearn.training.optimizers import Stepping
-from fedlearn.training.private import PrivateGradient, RecordPrivacy, poisson_sample
+from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
+
+if TYPE_CHECKING:
+    from fedlearn.training.private import PrivateGradient
 
 OptimizerFactory = Callable[..., Stepping]
 
@@ -119,6 +123,9 @@ class Workbench:
     @cached_property
     def private_gradient(self) -> PrivateGradient:
         """The gradient of record-level DP-SGD on this model; made, with its hooks, on first use."""
+        # Opacus takes two seconds and 100 MB to import; who trains without privacy has no use for it.
+        from fedlearn.training.private import PrivateGradient
+
         return PrivateGradient(self.model, self.recipe.loss, clipping=self.recipe.clipping)
 
     def mean_gradient(self, dataset: RecordSet, indices: NDArray[np.int64]) -> None:

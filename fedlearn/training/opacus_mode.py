@@ -29,7 +29,7 @@ from opacus.optimizers import DPOptimizerFastGradientClipping
 from torch import Tensor, nn
 
 from fedlearn.errors import ModelError
-from fedlearn.training.clip_rules import Clipping
+from fedlearn.training.clipping import Clipping
 from fedlearn.training.fast_clip import FastClip
 from fedlearn.training.private import check_clippable
 

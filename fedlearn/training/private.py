@@ -10,23 +10,21 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from fedlearn._validate import in_range, positive
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ModelError
-from fedlearn.training.clip_rules import Clipping, Rule
+from fedlearn.training.clip_rules import Rule
+from fedlearn.training.clipping import Clipping
 from fedlearn.training.fast_clip import FastClip
 from fedlearn.training.ghost_clip import GhostClip
 from fedlearn.training.hook_clip import HookClip
 from fedlearn.training.objective import Loss, Losses, per_record
+from fedlearn.training.record_privacy import RecordPrivacy
 from fedlearn.training.vector import FlatModel, refuse_running_statistics
 
 _log = logging.getLogger(__name__)
@@ -34,38 +32,6 @@ _log = logging.getLogger(__name__)
 # Values held for records at a time (8 MB): with more, fresh pages cost more than arithmetic.
 _HELD_VALUES = 1 << 21
 _SMALLEST_PIECE, _LARGEST_PIECE = 8, 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordPrivacy:
-    """What protects a record in every step.
-
-    Guarantee: one step is a Gaussian mechanism of noise multiplier σ on a Poisson sample: adding or
-    removing one record changes the sum of clipped gradients by at most ``max_grad_norm`` in L2.
-
-    Attributes:
-      noise_multiplier: σ = stddev / max_grad_norm; > 0.
-      max_grad_norm: C, L2 bound of one record's gradient over all parameters; > 0.
-      sample_rate: q, chance that a record enters a step, in (0, 1].
-      declared_size: public number of records; the step divides by ``declared_size`` · q, never by the
-        number that was drawn, which is private.
-    """
-
-    noise_multiplier: float
-    max_grad_norm: float
-    sample_rate: float
-    declared_size: int
-
-    def __post_init__(self) -> None:
-        positive(noise_multiplier=self.noise_multiplier, max_grad_norm=self.max_grad_norm)
-        positive(sample_rate=self.sample_rate)
-        in_range(0.0, 1.0, sample_rate=self.sample_rate)
-        positive(declared_size=self.declared_size)
-
-    @property
-    def expected_batch(self) -> float:
-        """Expected number of records in a step, from public values."""
-        return self.declared_size * self.sample_rate
 
 
 def check_clippable(module: nn.Module) -> None:
@@ -227,10 +193,3 @@ def check_records_apart(module: nn.Module, inputs: Tensor) -> None:
             f"{type(module).__name__}: the output for one record changes with another record of the batch;"
             " no record has its own gradient; normalise within a record (nn.GroupNorm, nn.LayerNorm)"
         )
-
-
-def poisson_sample(records: int, privacy: RecordPrivacy, noise: NoiseSource) -> NDArray[np.int64]:
-    """Returns the indices of a Poisson sample; each record is in it by its own secret coin."""
-    if privacy.sample_rate >= 1:
-        return np.arange(records)
-    return np.flatnonzero(noise.bernoulli(records, privacy.sample_rate))

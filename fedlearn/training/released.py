@@ -20,7 +20,7 @@ from fedlearn.crypto.noise import NoiseSource
 from fedlearn.data.statistics import contributions
 from fedlearn.training.batches import fetch
 from fedlearn.training.local import Workbench
-from fedlearn.training.private import RecordPrivacy, poisson_sample
+from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ def test_an_honest_training_has_no_faults() -> None:
 def test_canaries_leave_the_model_as_noise_alone_would() -> None:
     """What a canary added is gone from the release that the model moves by."""
     from fedlearn.attacks.canaries import CanarySource
-    from fedlearn.training.private import RecordPrivacy
+    from fedlearn.training.record_privacy import RecordPrivacy
 
     privacy = RecordPrivacy(noise_multiplier=1e-3, max_grad_norm=1.0, sample_rate=1.0, declared_size=4)
     source = CanarySource(members=np.array([True, False]), places=np.array([2, 5]), privacy=privacy)

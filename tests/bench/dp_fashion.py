@@ -30,7 +30,7 @@ from fedlearn.training.batches import StepPlan, fetch
 from fedlearn.training.local import Recipe, Workbench
 from fedlearn.training.objective import cross_entropy
 from fedlearn.training.optimizers import sgd
-from fedlearn.training.private import RecordPrivacy, poisson_sample
+from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.schedules import constant
 from fedlearn.training.vector import FlatModel
 

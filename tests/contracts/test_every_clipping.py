@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlearn.models import MODELS
-from fedlearn.training.clip_rules import Clipping
+from fedlearn.training.clipping import Clipping
 from fedlearn.training.objective import cross_entropy, mean_squared_error, per_record
 from fedlearn.training.private import clip_of
 

@@ -22,7 +22,7 @@ from fedlearn.secagg.parameters import parameters
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.rounding import RandomBits
 from fedlearn.training.batches import StepPlan
-from fedlearn.training.private import RecordPrivacy
+from fedlearn.training.record_privacy import RecordPrivacy
 
 RUN = "test-run"
 PLAN = StepPlan(steps=3, sample_rate=0.5)

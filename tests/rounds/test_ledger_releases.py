@@ -29,7 +29,7 @@ from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.releases import LedgerReleases, pack, unpack
 from fedlearn.rounds.transport import Message
 from fedlearn.training.batches import StepPlan
-from fedlearn.training.private import RecordPrivacy
+from fedlearn.training.record_privacy import RecordPrivacy
 from tests.rounds.parties import RUN
 
 KEY = SigningKey.from_bytes(bytes(range(32)))

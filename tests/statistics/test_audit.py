@@ -16,7 +16,8 @@ from fedlearn.attacks.audit import AuditBounds, bounds_of
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.training import fast_clip
-from fedlearn.training.private import PrivateGradient, RecordPrivacy, poisson_sample
+from fedlearn.training.private import PrivateGradient
+from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
 
 CANARIES = 10_000

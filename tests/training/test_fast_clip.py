@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedlearn.errors import ModelError
-from fedlearn.training.clip_rules import Clipping, rules_of
-from fedlearn.training.clipping import factors_of
+from fedlearn.training.clip_rules import rules_of
+from fedlearn.training.clipping import Clipping, factors_of
 from fedlearn.training.fast_clip import FastClip
 from fedlearn.training.hook_clip import HookClip
 from fedlearn.training.layer_sums import LinearSum

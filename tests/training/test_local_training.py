@@ -18,7 +18,7 @@ from fedlearn.training.batches import StepPlan
 from fedlearn.training.local import LocalTrainer, Recipe, Workbench
 from fedlearn.training.objective import cross_entropy, mean_squared_error
 from fedlearn.training.optimizers import adam, sgd
-from fedlearn.training.private import RecordPrivacy
+from fedlearn.training.record_privacy import RecordPrivacy
 from fedlearn.training.schedules import constant, linear
 from fedlearn.training.vector import FlatModel
 

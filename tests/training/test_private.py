@@ -25,12 +25,8 @@ from fedlearn.training.clipping import factors_of, kept_records, square_norms, t
 from fedlearn.training.local import LocalTrainer, Recipe, Workbench
 from fedlearn.training.objective import cross_entropy
 from fedlearn.training.optimizers import sgd
-from fedlearn.training.private import (
-    PrivateGradient,
-    RecordPrivacy,
-    check_clippable,
-    poisson_sample,
-)
+from fedlearn.training.private import PrivateGradient, check_clippable
+from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
 
 SILENT = 1e-12

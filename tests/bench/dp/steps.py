@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.training.objective import cross_entropy
-from fedlearn.training.private import PrivateGradient, RecordPrivacy
+from fedlearn.training.private import PrivateGradient
+from fedlearn.training.record_privacy import RecordPrivacy
 from fedlearn.training.vector import FlatModel
 from tests.bench.dp.models import CASES, Case
 from tests.bench.secagg.figure import Figure, Times, in_turns, median_ratio
