@@ -2,7 +2,7 @@
 
 Guarantee: what one record adds to a clipped sum has an L2 norm of at most C (1 + 1e-6), so that adding
 or removing it changes the sum by no more, up to the rounding of the sum over the others. A record
-whose gradient is not finite, or so large that its norm overflows (1e19), adds 0.
+whose gradient is not finite, or so large that its norm or its factor leaves the range of numbers, adds 0.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ Clipping: TypeAlias = Literal["auto", "fast", "hooks", "ghost"]
 """``auto``: each layer by its faster rule; ``fast``: book-keeping for convolutions too; ``hooks``: Opacus'
 hooks make every record's gradient; ``ghost``: norms as in ``auto``, the sum by a second backward pass."""
 
+# Below, a float32 has fewer digits than the guarantee needs.
+_LEAST_FACTOR = torch.finfo(torch.float32).tiny
+
 # Factors are lowered by this much: a clipped gradient is rounded to float32 twice.
 _ROUNDING = 2e-7
 _SLACK = 1e-6
 
 
 def factors_of(squares: Tensor, bound: float, *, rounding: Tensor | None = None) -> Tensor:
-    """Returns the factor of each record, about min(1, C / ‖g‖), shape (b,), float32; 0 if ‖g‖ is not finite.
+    """Returns the factor of each record, about min(1, C / ‖g‖), shape (b,), float32.
+
+    It is 0 where ‖g‖ is not finite, or exceeds C by a factor of 8e37.
 
     Args:
       squares: ‖g‖² as computed, shape (b,), float64.
@@ -35,7 +40,8 @@ def factors_of(squares: Tensor, bound: float, *, rounding: Tensor | None = None)
     if isinstance(rounding, Tensor):
         largest = torch.maximum(largest, norms * (1.0 - _SLACK) + rounding)
     # An infinite norm gives 0 by itself.
-    return (bound / largest).clamp_(max=1.0).nan_to_num_(nan=0.0).float()
+    factors = (bound / largest).clamp_(max=1.0).nan_to_num_(nan=0.0)
+    return torch.where(factors < _LEAST_FACTOR, 0.0, factors).float()
 
 
 def square_norms(sample: Tensor) -> Tensor:
