@@ -1,15 +1,13 @@
 """What a federation of real sites costs, beside the same bytes as bare Flower messages in the same run.
 
 ``python -m tests.bench.deployment --json`` prints one JSON line per figure; ``--only PATTERN`` takes those
-whose name contains it. Five sites and a server run on this machine, over TLS on loopback; a bare trip is an
+whose name begins so. Five sites and a server run on this machine, over TLS on loopback; a bare trip is an
 echo of the same bytes through the same SuperLink, SuperNodes and processes, without agents. Wall clock: on a
 quiet machine only.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -25,7 +23,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.federation.leash import descendants
 from fedlearn.federation.server import queue
 from tests.bench import bare_app
-from tests.bench.secagg.figure import Figure
+from tests.bench.figure import Figure, show_groups
 from tests.deployment.machines import Machines, running, until
 from tests.federation.sites import EXPERIMENT, experiment
 
@@ -227,15 +225,8 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
-    parser.add_argument("--only", default="", help=f"benches whose name contains it: {', '.join(BENCHES)}")
-    options = parser.parse_args()
     os.environ.setdefault("FEDLEARN_PATIENCE", "600")
-    for name, bench in BENCHES.items():
-        if options.only in name:
-            for figure in bench():
-                print(json.dumps(vars(figure), ensure_ascii=False) if options.json else figure, flush=True)
+    show_groups(__doc__, BENCHES)
 
 
 if __name__ == "__main__":

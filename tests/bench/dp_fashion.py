@@ -7,7 +7,6 @@ and the last epoch are fixed in advance: nothing is chosen on the test set.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -33,6 +32,7 @@ from fedlearn.training.optimizers import sgd
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.schedules import constant
 from fedlearn.training.vector import FlatModel
+from tests.bench.figure import Figure, options, show
 
 SCENARIO = Path(__file__).parents[2] / "simulations" / "dp-fashion.toml"
 ACCURACY_BAR, EPSILON_BAR, PUBLISHED = 0.86, 2.6, 0.860
@@ -120,29 +120,35 @@ class Run:
 
 def main() -> None:
     """Trains, and prints one line per figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the first weights; the noise is secret")
     parser.add_argument("--epochs", type=int, help="fewer, to measure the speed")
-    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     run = Run(arguments.seed, arguments.epochs)
     run.train()
     last = run.curve[-1]
-    figures = [
-        ("test accuracy", last["accuracy"], PUBLISHED, ACCURACY_BAR, last["accuracy"] >= ACCURACY_BAR),
-        ("epsilon at delta 1e-5", last["epsilon"], 3.0, EPSILON_BAR, last["epsilon"] <= EPSILON_BAR),
-    ]
-    for name, ours, reference, bar, holds in figures:
-        line = {
-            "name": f"dp-fashion: {name}",
-            "ours": ours,
-            "reference": reference,
-            "bar": bar,
-            "holds": holds,
-        }
-        extra = {"steps": last["steps"], "cpu_seconds": last["cpu_seconds"], "seed": arguments.seed}
-        sys.stdout.write(json.dumps(line | extra) + "\n" if arguments.json else f"{line}\n")
+    beside = {"steps": last["steps"], "cpu_seconds": last["cpu_seconds"], "seed": arguments.seed}
+    accuracy = Figure(
+        name="dp-fashion: test accuracy",
+        ours=last["accuracy"],
+        reference=PUBLISHED,
+        unit="1",
+        bar=f">= {ACCURACY_BAR}",
+        holds=last["accuracy"] >= ACCURACY_BAR,
+        beside=beside,
+    )
+    spent = Figure(
+        name="dp-fashion: epsilon at delta 1e-5",
+        ours=last["epsilon"],
+        reference=3.0,
+        unit="1",
+        bar=f"<= {EPSILON_BAR}",
+        holds=last["epsilon"] <= EPSILON_BAR,
+        beside=beside,
+    )
+    for figure in (accuracy, spent):
+        show(figure, as_json=arguments.json)
 
 
 if __name__ == "__main__":

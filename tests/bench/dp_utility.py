@@ -7,9 +7,7 @@ as under masks, and the same model bit for bit (tests/simulation/test_client_lev
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import os
 import statistics
 from collections.abc import Callable, Iterator
@@ -27,7 +25,7 @@ from fedlearn.rounds.protection import SecureSum
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent
 from fedlearn.simulation.inprocess import in_one_process
-from tests.bench.secagg.figure import Figure
+from tests.bench.figure import Figure, options, show
 
 EPSILON, DELTA, ROUNDS, SEEDS = 8.0, 1e-3, 30, 3
 CLIP, RATE = 0.5, 0.5
@@ -181,14 +179,11 @@ def figures(pattern: str, seeds: int) -> Iterator[Figure]:
 
 def main() -> None:
     """Prints one line per figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    parser.add_argument("--only", default="", metavar="PATTERN", help="arms whose name has this in it")
+    parser = options(__doc__, only="arms whose name has this in it")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     arguments = parser.parse_args()
     for figure in figures(arguments.only, arguments.seeds):
-        values = dataclasses.asdict(figure)
-        print(json.dumps(values, ensure_ascii=False) if arguments.json else values, flush=True)
+        show(figure, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ untouched, and ``--sensitivity`` shows how little the choice decides.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import time
@@ -33,6 +31,7 @@ from fedlearn.runs.assessment import metrics_per_client
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent
 from fedlearn.simulation.inprocess import in_one_process
+from tests.bench.figure import Figure, options, show
 
 FOLDER = (
     Path(os.environ.get("FEDLEARN_DATA", Path(__file__).parents[3] / "shared" / "data")) / "heart-disease"
@@ -114,7 +113,7 @@ def accuracy(
     return 100.0 * float(np.mean(centres)), course.epsilon(1e-3) or 0.0
 
 
-def figures(splits: int, only: str) -> Iterator[dict[str, Any]]:
+def figures(splits: int, only: str) -> Iterator[Figure]:
     """Yields one figure per line, and the gap between the private and the plain one."""
     found: dict[str, list[float]] = {}
     for line in LINES:
@@ -123,12 +122,12 @@ def figures(splits: int, only: str) -> Iterator[dict[str, Any]]:
         started = time.process_time()
         runs = [accuracy(line.sections, split=split) for split in range(splits)]
         found[line.name] = [value for value, _ in runs]
-        yield {
-            **_figure(line.name, found[line.name], line.bar),
-            "epsilon": round(max(epsilon for _, epsilon in runs), 4),
-            "cpu_s": round(time.process_time() - started, 1),
+        beside = {
+            "epsilon": max(epsilon for _, epsilon in runs),
+            "cpu_s": time.process_time() - started,
             "published": FLAMBY,
         }
+        yield _figure(line.name, found[line.name], line.bar, **beside)
     plain = found.get(LINES[0].name)
     for line in LINES[1:3]:
         if plain is not None and line.name in found:
@@ -136,7 +135,7 @@ def figures(splits: int, only: str) -> Iterator[dict[str, Any]]:
             yield _gap(f"gap to no DP: {line.name}", gaps)
 
 
-def sensitivity(splits: int) -> Iterator[dict[str, Any]]:
+def sensitivity(splits: int) -> Iterator[Figure]:
     """Yields what neighbouring hyper-parameters give with statistics charged."""
     sections = LINES[1].sections
     for rounds, rate in ((30, 1.0), (10, 1.0), (30, 0.5), (30, 2.0), (100, 0.5)):
@@ -144,44 +143,39 @@ def sensitivity(splits: int) -> Iterator[dict[str, Any]]:
         yield _figure(f"rounds={rounds}, learning_rate={rate:g}", values, None)
 
 
-def _figure(name: str, values: list[float], bar: float | None) -> dict[str, Any]:
+def _figure(name: str, values: list[float], bar: float | None, **beside: object) -> Figure:
     mean = statistics.fmean(values)
-    return {
-        "name": name,
-        "ours": round(mean, 2),
-        "median": round(statistics.median(values), 2),
-        "spread": [round(min(values), 2), round(max(values), 2)],
-        "standard_error": round(statistics.stdev(values) / len(values) ** 0.5, 2)
-        if len(values) > 1
-        else None,
-        "reference": 70.2,
-        "unit": "% mean of centres",
-        "ratio": round(mean / 70.2, 3),
-        "bar": bar,
-        "holds": None if bar is None else mean >= bar,
-    }
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return Figure(
+        name=name,
+        ours=mean,
+        spread=(min(values), max(values)),
+        reference=70.2,
+        unit="% mean of centres, mean over splits",
+        ratio=mean / 70.2,
+        bar="none" if bar is None else f">= {bar}",
+        holds=None if bar is None else mean >= bar,
+        beside={"median": statistics.median(values), "standard_error": error, **beside},
+    )
 
 
-def _gap(name: str, gaps: list[float]) -> dict[str, Any]:
+def _gap(name: str, gaps: list[float]) -> Figure:
     mean = statistics.fmean(gaps)
-    return {
-        "name": name,
-        "ours": round(mean, 2),
-        "median": round(statistics.median(gaps), 2),
-        "spread": [round(min(gaps), 2), round(max(gaps), 2)],
-        "reference": 0.0,
-        "unit": "points",
-        "ratio": None,
-        "bar": 1.5,
-        "holds": mean <= 1.5,
-    }
+    return Figure(
+        name=name,
+        ours=mean,
+        spread=(min(gaps), max(gaps)),
+        reference=0.0,
+        unit="points, mean over splits",
+        bar="<= 1.5",
+        holds=mean <= 1.5,
+        beside={"median": statistics.median(gaps)},
+    )
 
 
 def main() -> None:
-    """Prints a table, or one JSON line per figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", default="", help="lines whose name contains this")
+    """Prints one line per figure."""
+    parser = options(__doc__, only="lines whose name contains this")
     parser.add_argument("--splits", type=int, default=30)
     parser.add_argument("--sensitivity", action="store_true")
     arguments = parser.parse_args()
@@ -189,16 +183,7 @@ def main() -> None:
         sensitivity(arguments.splits) if arguments.sensitivity else figures(arguments.splits, arguments.only)
     )
     for figure in made:
-        if arguments.json:
-            print(json.dumps(figure), flush=True)
-            continue
-        bar = (
-            ""
-            if figure["bar"] is None
-            else f"  bar {figure['bar']}: {'holds' if figure['holds'] else 'MISSED'}"
-        )
-        low, high = figure["spread"]
-        print(f"{figure['name']:<52}{figure['ours']:>7} {figure['unit']} ({low} – {high}){bar}", flush=True)
+        show(figure, as_json=arguments.json)
     if not arguments.json:
         for name, value in FLAMBY.items():
             print(f"{'FLamby: ' + name:<52}{value:>7} % mean of centres, one split")

@@ -7,7 +7,6 @@ greatest. pfl-research gets an environment of its own in ``.venv/peers/pfl``, ma
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import json
 import os
@@ -17,15 +16,15 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tests.bench.figure import Figure, options, show
 from tests.bench.peers import PEERS, ROOT
-from tests.bench.secagg.figure import Figure
 
 Result = dict[str, Any]
 """What a contender's RESULT line says."""
@@ -311,11 +310,7 @@ PARTS: dict[str, Callable[[Contenders], Iterator[Figure]]] = {
 
 def main() -> None:
     """Runs the parts that are asked for and prints their figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
-    parser.add_argument("--only", default="*", help=f"parts by name or pattern: {', '.join(PARTS)}")
+    parser = options(__doc__, only=f"parts by name or pattern: {', '.join(PARTS)}")
     parser.add_argument("--turns", type=int, default=3, help="how often contenders take turns")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -324,16 +319,6 @@ def main() -> None:
             if fnmatch.fnmatch(name, f"*{arguments.only}*"):
                 for figure in part(contenders):
                     show(figure, as_json=arguments.json)
-
-
-def show(figure: Figure, *, as_json: bool) -> None:
-    """Prints a figure."""
-    if as_json:
-        print(json.dumps(asdict(figure)), flush=True)
-        return
-    verdict = {True: "holds", False: "MISSED", None: ""}[figure.holds]
-    beside = "" if figure.reference is None else f" beside {figure.reference:.4g}"
-    print(f"{figure.name}: {figure.ours:.4g}{beside} {figure.unit} ({figure.bar}) {verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,15 @@ the greatest.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 
+from tests.bench.figure import Figure, Times, options, show
 from tests.bench.peers import ROOT
-from tests.bench.secagg.figure import Figure
 
 FEDLEARN = [sys.executable, "-m", "fedlearn.cli.main"]
 QUICKSTART = str(ROOT / "simulations" / "quickstart.toml")
@@ -70,9 +66,7 @@ def watched() -> tuple[float, float]:
 
 def main() -> None:
     """Measures everything in turns and prints it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON line per figure")
-    parser.add_argument("--only", default="", help="figures whose name contains this")
+    parser = options(__doc__, only="figures whose name contains this")
     parser.add_argument("--turns", type=int, default=5, help="how often each is measured")
     arguments = parser.parse_args()
     tasks: list[tuple[str, Callable[[], float], float | None]] = [
@@ -87,16 +81,16 @@ def main() -> None:
         for name, measure, _ in chosen:
             taken[name].append(measure())
     for name, _, bar in chosen:
-        median = statistics.median(taken[name])
+        times = Times(tuple(taken[name]))
         figure = Figure(
             name=name,
-            ours=round(median, 3),
-            spread=(round(min(taken[name]), 3), round(max(taken[name]), 3)),
+            ours=times.median,
+            spread=times.spread(),
             unit="s",
             bar="none" if bar is None else f"<= {bar}",
-            holds=None if bar is None else median <= bar,
+            holds=None if bar is None else times.median <= bar,
         )
-        print(json.dumps(asdict(figure)) if arguments.json else f"{figure.name}: {figure.ours} s", flush=True)
+        show(figure, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import SampledGaussianEvent
-from tests.bench.secagg.figure import Figure, in_turns
+from tests.bench.figure import Figure, in_turns
 
 VALUES = 200_000
 

@@ -11,7 +11,7 @@ import torch
 
 from tests.bench.dp.models import CASES
 from tests.bench.dp.steps import opacus_step, our_step, plain_step
-from tests.bench.secagg.figure import Figure
+from tests.bench.figure import Figure
 
 BATCH = 256
 WAYS = ("plain", "ours", "hooks", "ghost")

@@ -16,7 +16,7 @@ from fedlearn.training.private import PrivateGradient
 from fedlearn.training.record_privacy import RecordPrivacy
 from fedlearn.training.vector import FlatModel
 from tests.bench.dp.models import CASES, Case
-from tests.bench.secagg.figure import Figure, Times, in_turns, median_ratio
+from tests.bench.figure import Figure, Times, in_turns, median_ratio
 
 Step = Callable[[], object]
 MODES = ("hooks", "functorch", "ew", "ghost")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.masking import add_masks
+from tests.bench.figure import Figure, Times, in_turns
 from tests.bench.secagg.client import DIMENSION, seeds, update
-from tests.bench.secagg.figure import Figure, Times, in_turns
 from tests.bench.secagg.peer import FlowerRun, flower, overhead
 from tests.secagg.secagg_session import Federation, names_of
 

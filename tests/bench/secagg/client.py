@@ -13,7 +13,8 @@ from fedlearn.crypto.prg import CHUNK_BYTES
 from fedlearn.secagg.fixed_point import FixedPoint
 from fedlearn.secagg.masking import add_masks
 from fedlearn.secagg.ring import ring_dtype
-from tests.bench.secagg.figure import Figure, chunks_of, in_turns, keystream, median_ratio
+from tests.bench.figure import Figure, in_turns, median_ratio
+from tests.bench.secagg.keystream import chunks_of, keystream
 
 DIMENSION = 1_000_000
 MIB = 2**20

@@ -13,8 +13,9 @@ from fedlearn.crypto.prg import CHUNK_BYTES
 from fedlearn.secagg.masking import MaskSeeds, add_masks
 from fedlearn.secagg.parameters import parameters
 from fedlearn.secagg.ring import add_in_ring, ring_dtype
+from tests.bench.figure import REPEATS, Figure, in_turns, median_ratio
 from tests.bench.secagg.client import seeds
-from tests.bench.secagg.figure import REPEATS, Figure, chunks_of, in_turns, keystream, median_ratio
+from tests.bench.secagg.keystream import chunks_of, keystream
 from tests.bench.secagg.revealed import Revealed
 
 MILLION = 1_000_000
