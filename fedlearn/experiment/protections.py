@@ -73,7 +73,7 @@ def budget_of(privacy: PrivacyConfig) -> Budget | None:
     """
     if not privacy.enabled or privacy.epsilon is None or privacy.against == "outsiders":
         return None
-    return Budget(epsilon=privacy.epsilon, delta=privacy.delta)
+    return Budget(epsilon=privacy.epsilon, delta=privacy.delta, unit=privacy.unit)
 
 
 def check_delta(privacy: PrivacyConfig, name: str, declared_size: int) -> None:

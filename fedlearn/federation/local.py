@@ -17,6 +17,7 @@ from typing import Any
 
 from fedlearn.config import ExperimentConfig, validated
 from fedlearn.errors import ConfigError, RunError
+from fedlearn.experiment.statistics import are_declared
 from fedlearn.federation.environment import free_ports
 from fedlearn.federation.provisioning.config import FederationConfig
 from fedlearn.federation.provisioning.kits import Kits
@@ -156,9 +157,12 @@ def _policy(config: ExperimentConfig) -> dict[str, Any]:
     privacy, secure = config.privacy, config.secure_aggregation
     masked = secure.enabled and secure.mode == "masked"
     return {
-        "max_epsilon": privacy.epsilon or 1e6,
+        # Against outsiders ε follows from secret coins; what a site counts against everyone is more.
+        "max_epsilon": 1e6 if privacy.epsilon is None or privacy.against == "outsiders" else privacy.epsilon,
         "max_delta": privacy.delta,
-        "require_privacy": privacy.enabled,
+        "unit": privacy.unit,
+        "noise": [privacy.noise],
+        "require_privacy": privacy.enabled and not are_declared(config),
         "allow_plain": not masked,
         "min_cohort": 1,
         "min_survivors": 1,

@@ -10,7 +10,7 @@ from fedlearn._validate import between, positive
 from fedlearn.errors import BudgetExhausted
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import Event
-from fedlearn.privacy.guarantee import format_epsilon
+from fedlearn.privacy.guarantee import Unit, format_epsilon
 from fedlearn.privacy.release import Release
 
 
@@ -21,10 +21,12 @@ class Budget:
     Attributes:
       epsilon: limit on ε; > 0.
       delta: δ at which ε is taken; below one over the number of records.
+      unit: what ε is counted per; releases that protect the other unit are counted in it.
     """
 
     epsilon: float
     delta: float
+    unit: Unit = "record"
 
     def __post_init__(self) -> None:
         positive(epsilon=self.epsilon)
@@ -32,15 +34,25 @@ class Budget:
 
 
 def refuse_beyond(budget: Budget, account: Account, release: Release) -> None:
-    """Raises BudgetExhausted unless the release fits the budget; says what is spent and what would fit."""
-    if _fits(budget, account, release.events):
+    """Returns if a release fits a budget.
+
+    Args:
+      budget: the limit.
+      account: what is spent, counted per the budget's unit.
+      release: what is asked for.
+
+    Raises:
+      BudgetExhausted: it does not fit; says what is spent and what would fit.
+    """
+    events = release.counted(per=budget.unit)
+    if _fits(budget, account, events):
         return
     before = account.epsilon(delta=budget.delta)
-    after = Account((*account.events, *release.events)).epsilon(delta=budget.delta)
+    after = Account((*account.events, *events)).epsilon(delta=budget.delta)
     raise BudgetExhausted(
         f"data set {release.dataset!r}: release {release.id!r} would raise ε from {format_epsilon(before)} to"
-        f" {format_epsilon(after)} at δ = {budget.delta:g} per {release.unit}; the budget is"
-        f" {budget.epsilon:g}.{_what_would_fit(budget, account, release)}"
+        f" {format_epsilon(after)} at δ = {budget.delta:g} per {budget.unit}; the budget is"
+        f" {budget.epsilon:g}.{_what_would_fit(budget, account, events)}"
     )
 
 
@@ -48,10 +60,10 @@ def _fits(budget: Budget, account: Account, events: Iterable[Event]) -> bool:
     return Account((*account.events, *events)).epsilon(delta=budget.delta) <= budget.epsilon
 
 
-def _what_would_fit(budget: Budget, account: Account, release: Release) -> str:
-    """Returns how many steps of the release's longest event the budget still allows, as a sentence."""
-    event = max(release.events, key=lambda event: event.steps)
-    others = [other for other in release.events if other is not event]
+def _what_would_fit(budget: Budget, account: Account, events: tuple[Event, ...]) -> str:
+    """Returns how many steps of the longest event the budget still allows, as a sentence."""
+    event = max(events, key=lambda event: event.steps)
+    others = [other for other in events if other is not event]
     low, high = 0, event.steps
     while high - low > 1:
         middle = (low + high) // 2

@@ -119,8 +119,7 @@ class Ledger:
                 raise PrivacyError(
                     f"release {release.id!r} exists: send its bytes again, or train under a new id"
                 )
-            account = self._account(release.dataset, unit=release.unit)
-            refuse_beyond(budget, account, release)
+            refuse_beyond(budget, self._account(release.dataset, unit=budget.unit), release)
             self._append({**release.to_dict(), "state": "reserved"})
             if superseding:
                 self._store.forget(run=release.run)
@@ -196,15 +195,16 @@ class Ledger:
 
         Args:
           dataset: the site's name of the data.
-          unit: what is protected.
+          unit: what is protected; releases that protect the other unit are counted in it.
           run: of this run alone; None: over all runs.
         """
         with self._transaction():
             return self._account(dataset, unit=unit, run=run)
 
-    def epsilon(self, dataset: str, *, unit: Unit = "record") -> float:
-        """Returns the ε spent so far, at the δ of the data set's budget."""
-        return self.account(dataset, unit=unit).epsilon(delta=self._budget(dataset).delta)
+    def epsilon(self, dataset: str) -> float:
+        """Returns the ε spent so far, at the δ and per unit of the data set's budget."""
+        budget = self._budget(dataset)
+        return self.account(dataset, unit=budget.unit).epsilon(delta=budget.delta)
 
     def reserved(self) -> list[str]:
         """Returns the releases that are reserved and neither committed, burned nor refunded."""

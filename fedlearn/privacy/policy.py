@@ -5,16 +5,18 @@ A TOML file, written by the owner of the records::
     [datasets.heart-disease]
     epsilon = 8.0
     delta = 1e-3
+    unit = "record"     # what ε is counted per: "record", if left out, or "client"
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fedlearn.errors import ConfigError, FedLearnError
 from fedlearn.privacy.budget import Budget
+from fedlearn.privacy.guarantee import Unit
 
 _EXAMPLE = "[datasets.NAME] with epsilon = 8.0 and delta = 1e-5"
 
@@ -39,12 +41,15 @@ def read_policy(path: Path) -> dict[str, Budget]:
 
 def _budget(path: Path, name: str, entry: Any) -> Budget:
     numbers = {"epsilon", "delta"}
-    if not isinstance(entry, dict) or entry.keys() != numbers or not _are_numbers(entry.values()):
+    given = dict(entry) if isinstance(entry, dict) else {}
+    unit = given.pop("unit", "record")
+    if given.keys() != numbers or not _are_numbers(given.values()) or unit not in get_args(Unit):
         raise ConfigError(
-            f"{path}: datasets.{name} must have epsilon and delta, two numbers, and nothing else"
+            f"{path}: datasets.{name} must have epsilon and delta, two numbers, and nothing else but unit,"
+            " 'record' or 'client'"
         )
     try:
-        return Budget(epsilon=float(entry["epsilon"]), delta=float(entry["delta"]))
+        return Budget(epsilon=float(given["epsilon"]), delta=float(given["delta"]), unit=unit)
     except FedLearnError as error:
         raise ConfigError(f"{path}: datasets.{name}: {error}") from None
 

@@ -50,8 +50,8 @@ class Lifetime:
     """What the records have spent over all runs, by the client's ledger.
 
     Attributes:
-      epsilon: ε of all releases; at most the budget.
-      budget: ε that the client agreed to.
+      epsilon: ε of all releases, counted as the budget is; at most that.
+      budget: ε that the client agreed to, per the unit that its policy names.
       delta: δ of both.
       head: newest head of the ledger.
     """

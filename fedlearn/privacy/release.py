@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from fedlearn.errors import PrivacyError
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.chain import Row
-from fedlearn.privacy.events import Event, event_from_dict
+from fedlearn.privacy.events import Event, SampledGaussianEvent, event_from_dict
 from fedlearn.privacy.guarantee import Unit
 from fedlearn.privacy.store import reading, rows_of
 
@@ -53,6 +53,29 @@ class Release:
         values["events"] = [event.to_dict() for event in self.events]
         return values
 
+    def counted(self, *, per: Unit) -> tuple[Event, ...]:
+        """Returns what the release spends per ``per``, whatever it protects."""
+        return tuple(counted(event, unit=self.unit, per=per) for event in self.events)
+
+
+def counted(event: Event, *, unit: Unit, per: Unit) -> Event:
+    """Returns what is spent per ``per`` where ``event`` is charged per ``unit``.
+
+    A client's contribution has norm at most C; with one record more or less it is another one of norm at
+    most C. So what hides a client hides each of its records at half the noise multiplier; nothing is claimed
+    of cohorts that were drawn. What hides records does not bound what is told of a client that has many:
+    it counts as a release without noise.
+
+    >>> hidden = SampledGaussianEvent(noise_multiplier=8.0, sample_rate=1.0, steps=10)
+    >>> counted(hidden, unit="client", per="record").noise_multiplier
+    4.0
+    """
+    if unit == per:
+        return event
+    if per == "record":
+        return dataclasses.replace(event, noise_multiplier=event.noise_multiplier / 2.0, sample_rate=1.0)
+    return SampledGaussianEvent(noise_multiplier=0.0, sample_rate=1.0, steps=event.steps)
+
 
 def read(path: Path) -> list[Row]:
     """Returns all rows of a ledger, without changing or locking it; the chain is not checked.
@@ -73,12 +96,13 @@ def latest(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
 def spent(
     releases: Iterable[Mapping[str, Any]], dataset: str, *, unit: Unit = "record", run: str | None = None
 ) -> Account:
-    """Returns the account of one data set from the newest content of each release: all not refunded."""
+    """Returns the account of one data set from the newest content of each release: all not refunded.
+
+    Releases that protect the other unit are counted in this one.
+    """
     return Account(
-        event_from_dict(event)
+        counted(event_from_dict(event), unit=release["unit"], per=unit)
         for release in releases
-        if (release["dataset"], release["unit"]) == (dataset, unit)
-        and run in (None, release["run"])
-        and release["state"] != "refunded"
+        if release["dataset"] == dataset and run in (None, release["run"]) and release["state"] != "refunded"
         for event in release["events"]
     )

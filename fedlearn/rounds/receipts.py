@@ -101,16 +101,15 @@ class Issuer:
             delta=self.delta,
             events=releases.account().events,
             noise=self.noise,
-            lifetime=self._lifetime(protection),
+            lifetime=self._lifetime(),
         )
 
-    def _lifetime(self, protection: Protection) -> Lifetime | None:
+    def _lifetime(self) -> Lifetime | None:
         if self.ledger is None:
             return None
         budget = self.ledger.budget(self.dataset)
-        account = self.ledger.account(self.dataset, unit=protection.unit)
         return Lifetime(
-            epsilon=account.epsilon(delta=budget.delta),
+            epsilon=self.ledger.epsilon(self.dataset),
             budget=budget.epsilon,
             delta=budget.delta,
             head=self.ledger.head,

@@ -200,7 +200,8 @@ def _client(setup: RunSetup, course: Course, name: str, guarantee: PrivacyGuaran
     receipt = course.receipts.opened.get(name)
     return ClientStatement(
         client=name,
-        dataset=setup.experiment.dataset_id,
+        # A real site has a name of its own for its records.
+        dataset=setup.experiment.dataset_id if receipt is None else receipt.dataset,
         unit=guarantee.unit,
         epsilon=finite(guarantee.epsilon),
         declared=_declared(setup),

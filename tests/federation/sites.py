@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from fedlearn.config import ExperimentConfig, validated
+from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.private_files import read_signing_key
 from fedlearn.federation.provisioning.config import FederationConfig
 from fedlearn.federation.provisioning.kits import Kits
+from fedlearn.federation.server.agreement import Agreement
+from fedlearn.federation.server.conduct import known_experiment
+from fedlearn.federation.server.config import ServerConfig
 from fedlearn.federation.server.sealed import SealedTransport
 from fedlearn.federation.site.agent import Agent
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.run_agent import open_agent
+from fedlearn.federation.terms import Proposal
 from fedlearn.rounds.transport import Lost, Message
 
 Fault = Callable[[Message], Message | Lost | None]
@@ -34,6 +39,7 @@ EXPERIMENT: dict[str, Any] = {
     "privacy": {"enabled": True, "epsilon": 3.0, "delta": 1e-3},
     "secure_aggregation": {"enabled": True, "min_survivors": 4},
 }
+RUN = "small-1"
 POLICY = {"max_epsilon": 4.0, "max_delta": 1e-3}
 
 
@@ -108,6 +114,27 @@ class Sites:
             roster=self.kits.roster(),
             step_seconds=60.0,
         )
+
+
+def agreement(sites: Sites, *, run: str = RUN, least: int = 5, **changes: Any) -> Agreement:
+    """Returns a server's part in agreeing on a run, in a folder of its own."""
+    folder = sites.kits.folder / run
+    folder.mkdir(exist_ok=True)
+    return Agreement(
+        transport=sites.transport(),
+        run=run,
+        experiment=experiment(**changes).to_toml(),
+        roster=sites.kits.roster().digest,
+        directory=folder,
+        least=least,
+    )
+
+
+def setup_of(sites: Sites, proposal: Proposal) -> RunSetup:
+    """Returns the run as a server that has the public data sets up what was agreed on."""
+    config = ServerConfig.load(sites.kits.server / "server.toml")
+    known = known_experiment(proposal, config.model_copy(update={"evaluate": "experiment"}))
+    return RunSetup(experiment=known, run=proposal.run, roster=sites.kits.roster().clients)
 
 
 def gone(message: Message) -> Lost:

@@ -13,6 +13,10 @@ from fedlearn.federation.site.policy import RULES, Case, judge
 from fedlearn.federation.terms import Schema
 from tests.federation.sites import EXPERIMENT
 
+CENTRAL = {"unit": "client", "noise": "central"}
+SHARED = {"noise": "distributed"}
+IDEAL = {"mode": "ideal"}
+FEDERATED = {"standardise": "federated"}
 PATIENTS = Schema(shape=(30,), classes=2)
 
 
@@ -57,6 +61,12 @@ BREACHES: dict[str, tuple[Case, str]] = {
         "require_privacy: no differential privacy is asked for, privacy.enabled = true is allowed",
     ),
     "unit": (case({"unit": "client"}), "unit: record is asked for, client is allowed"),
+    "noise": (case(privacy=CENTRAL), "noise: central noise is asked for, local, distributed is allowed"),
+    "shared_noise": (
+        case({"allow_plain": True}, privacy=SHARED, secure_aggregation=IDEAL),
+        "shared_noise: a share of the noise that the server sees by itself is asked for,"
+        " masked secure aggregation is allowed",
+    ),
     "max_delta": (case(privacy={"delta": 0.01}), "max_delta: 0.01 is asked for, at most 0.001 is allowed"),
     "max_epsilon": (
         replace(case(), epsilon=6.0),
@@ -113,10 +123,64 @@ def test_each_rule_is_broken_by_its_own_proposal_and_says_so(rule: str) -> None:
         ({"redo_without_dp": True}, {"secure_aggregation": {"redo_without_dp": True}}),
         ({"imports": ["own.package:loss"]}, {"training": {"loss": "own.package:loss"}}),
         ({"models": ["logistic"], "trainers": ["sgd"]}, {}),
+        ({"noise": ["central"]}, {"privacy": CENTRAL}),
+        ({"unit": "client"}, {"privacy": {"unit": "client", "noise": "distributed"}}),
+        ({}, {"privacy": SHARED}),
+        ({"require_privacy": False}, {"data": FEDERATED, "privacy": {"statistics": "declared"}}),
     ],
 )
 def test_what_a_site_allows_in_writing_is_accepted(policy: dict[str, Any], changes: dict[str, Any]) -> None:
     assert judge(case(policy, **changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "line"),
+    [
+        (
+            {"noise": ["distributed"]},
+            {},
+            "noise: local noise is asked for, distributed is allowed",
+        ),
+        (
+            {"noise": []},
+            {"privacy": SHARED},
+            "noise: distributed noise is asked for, none is allowed",
+        ),
+        (
+            {"min_colluders": 2},
+            {"privacy": SHARED},
+            "min_colluders: 1 is asked for, at least 2 is allowed",
+        ),
+        (
+            {"min_survivors": 5},
+            {"privacy": SHARED},
+            "min_survivors: 4 is asked for, at least 5 is allowed",
+        ),
+        (
+            {"min_survivors": 5},
+            {"privacy": {"unit": "client", "noise": "distributed"}},
+            "min_survivors: 4 is asked for, at least 5 is allowed",
+        ),
+    ],
+)
+def test_noise_that_others_add_is_bound_by_the_sites_own_numbers(
+    policy: dict[str, Any], changes: dict[str, Any], line: str
+) -> None:
+    assert str(judge(case(policy, **changes))) == line
+
+
+def test_statistics_that_are_declared_unprotected_are_no_privacy() -> None:
+    declared = case(data=FEDERATED, privacy={"statistics": "declared"})
+    assert str(judge(declared)) == (
+        "require_privacy: statistics that are declared unprotected is asked for,"
+        " privacy.statistics = 'charged' is allowed"
+    )
+    assert judge(case(data=FEDERATED, privacy={"statistics": "charged"})) is None
+
+
+def test_without_privacy_no_noise_is_asked_for() -> None:
+    off = {"enabled": False, **CENTRAL}
+    assert judge(case({"require_privacy": False}, privacy=off)) is None
 
 
 def test_ideal_mode_is_updates_in_the_clear() -> None:

@@ -19,42 +19,28 @@ from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation import terms
 from fedlearn.federation.envelope import seal
 from fedlearn.federation.private_files import read_signing_key
-from fedlearn.federation.server.agreement import Agreement
-from fedlearn.federation.server.conduct import known_experiment
-from fedlearn.federation.server.config import ServerConfig
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal
 from fedlearn.privacy.chain import check_chain
 from fedlearn.privacy.release import latest, read, spent
 from fedlearn.rounds.messages import Failure, TrainRequest, decode_reply, encode
 from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Lost, Message
-from tests.federation.sites import EXPERIMENT, Sites, agent_of, experiment, gone, kits_in, site_names
-
-RUN = "small-1"
-
+from tests.federation.sites import (
+    EXPERIMENT,
+    RUN,
+    Sites,
+    agent_of,
+    agreement,
+    experiment,
+    gone,
+    kits_in,
+    setup_of,
+    site_names,
+)
 
 @pytest.fixture
 def sites(tmp_path: Path) -> Sites:
     return Sites(kits_in(tmp_path / "kits"))
-
-
-def agreement(sites: Sites, *, least: int = 5, **changes: Any) -> Agreement:
-    folder = sites.kits.folder / "run"
-    folder.mkdir(exist_ok=True)
-    return Agreement(
-        transport=sites.transport(),
-        run=RUN,
-        experiment=experiment(**changes).to_toml(),
-        roster=sites.kits.roster().digest,
-        directory=folder,
-        least=least,
-    )
-
-
-def setup_of(sites: Sites, proposal: Proposal) -> RunSetup:
-    config = ServerConfig.load(sites.kits.server / "server.toml")
-    known = known_experiment(proposal, config.model_copy(update={"evaluate": "experiment"}))
-    return RunSetup(experiment=known, run=RUN, roster=sites.kits.roster().clients)
 
 
 def run_round(sites: Sites, setup: RunSetup, params: np.ndarray[Any, Any], number: int) -> RoundOutcome:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from fedlearn.config import Name, Section, toml_file, validated
 from fedlearn.errors import ConfigError
+from fedlearn.privacy.guarantee import Noise, Unit
 
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}$")]
@@ -37,7 +38,15 @@ class DataSection(Section):
 class PolicySection(Section):
     """What a proposal may ask for; anything else is refused with the rule's name."""
 
-    unit: Literal["record", "client"] = Field(default="record", description="what a guarantee must protect")
+    unit: Unit = Field(
+        default="record",
+        description="what a guarantee must protect, and what max_epsilon is counted per; what hides the whole"
+        " client hides its records, too, at half the noise multiplier",
+    )
+    noise: list[Noise] = Field(
+        default=["local", "distributed"],
+        description="who may add the noise; 'central' trusts the server to add it",
+    )
     max_epsilon: float = Field(gt=0, description="ε that the records may spend over all runs, ever")
     max_delta: float = Field(gt=0, lt=1, description="δ at which ε is taken; the largest that may be asked")
     require_privacy: bool = Field(default=True, description="refuse runs without differential privacy")

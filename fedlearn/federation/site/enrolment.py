@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedlearn.config import ExperimentConfig
 from fedlearn.errors import ConfigError
@@ -10,12 +10,12 @@ from fedlearn.experiment.cohorts import cohort_size
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData
+from fedlearn.federation.site.forecast import forecast
 from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.site.participation import Participation, setup_of
 from fedlearn.federation.site.policy import Breach, Case, judge
 from fedlearn.federation.site.runs import RunBook
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal, Standing
-from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.secagg.latches import Latches
 
@@ -131,27 +131,23 @@ class Enrolling:
             policy=self.config.policy,
             served=tuple(self.config.served),
             cohort=cohort_size(config, population),
-            survivors=None if setup.secure is None else setup.secure.parameters.min_survivors,
+            survivors=_fewest_survivors(setup),
             rosters=(proposal.roster, self.identity.roster.digest),
             sizes=(proposal.sizes[self.config.site], held.declared_size),
             schemas=(proposal.schema, self.data.schema),
             parameters=setup.experiment.count_parameters(),
             # A run that goes on was weighed when it began; the ledger weighs each of its rounds.
-            epsilon=self._forecast(setup) if first else None,
+            epsilon=forecast(setup, self.config.site, ledger=self.ledger, dataset=self.config.data.id)
+            if first
+            else None,
         )
 
-    def _forecast(self, setup: RunSetup) -> float | None:
-        """Returns ε after all rounds of the run, on top of everything spent before; None without DP."""
-        event = setup.protections[self.config.site].event()
-        if event is None:
-            return None
-        whole = Account(self.ledger.account(self.config.data.id).events)
-        whole.charge(replace(event, steps=event.steps * setup.experiment.config.rounds))
-        first = setup.statistics_protections.get(self.config.site)
-        statistics = None if first is None else first.event()
-        if statistics is not None:
-            whole.charge(statistics)
-        return whole.epsilon(delta=self.config.policy.max_delta)
+
+def _fewest_survivors(setup: RunSetup) -> int | None:
+    """Returns the fewest sites in any sum of the run, that of the statistics included; None in the clear."""
+    statistics = None if setup.statistics is None else setup.statistics.secure
+    sums = [secure for secure in (setup.secure, statistics) if secure is not None]
+    return min((secure.parameters.min_survivors for secure in sums), default=None)
 
 
 def _refusal(run: str, breach: Breach) -> Refusal:

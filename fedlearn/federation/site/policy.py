@@ -30,12 +30,13 @@ class Case:
       policy: what the site allows.
       served: data sets that may be asked for.
       cohort: number of sites in a round.
-      survivors: fewest sites in a sum.
+      survivors: fewest sites in a sum, the statistics' included.
       rosters: digest of the server's roster and of the site's.
       sizes: the site's declared size in the proposal, and in its own configuration.
       schemas: what records look like in the proposal, and at the site.
       parameters: of the model.
-      epsilon: ε that the records will have spent after the run, at the policy's δ, with all runs before.
+      epsilon: ε that will have been spent after the run, at the policy's δ and per its unit, with all runs
+        before.
     """
 
     config: ExperimentConfig
@@ -123,6 +124,21 @@ def _unit(case: Case) -> Found:
     return privacy.unit, wanted
 
 
+def _noise(case: Case) -> Found:
+    privacy, allowed = case.config.privacy, case.policy.noise
+    if not privacy.enabled or privacy.noise in allowed:
+        return None
+    return f"{privacy.noise} noise", ", ".join(allowed) or "none"
+
+
+def _shared_noise(case: Case) -> Found:
+    privacy, secure = case.config.privacy, case.config.secure_aggregation
+    if not privacy.enabled or privacy.noise != "distributed" or (secure.enabled and secure.mode == "masked"):
+        return None
+    # One site's part of the noise protects nobody by itself: allow_plain cannot mean this.
+    return "a share of the noise that the server sees by itself", "masked secure aggregation"
+
+
 def _delta(case: Case) -> Found:
     privacy = case.config.privacy
     return _at_most(privacy.delta, case.policy.max_delta) if privacy.enabled else None
@@ -194,6 +210,8 @@ RULES: Mapping[str, Rule] = {
     "simulation-only": _simulation_only,
     "require_privacy": _privacy,
     "unit": _unit,
+    "noise": _noise,
+    "shared_noise": _shared_noise,
     "max_delta": _delta,
     "max_epsilon": _epsilon,
     "allow_plain": _plain,

@@ -59,7 +59,11 @@ def _ledger(config: SiteConfig) -> str:
 def _policy(config: SiteConfig) -> str:
     policy = config.policy
     plain = "also in the clear" if policy.allow_plain else "masked only"
-    return f"ε ≤ {policy.max_epsilon:g} at δ ≤ {policy.max_delta:g} per {policy.unit} over all runs; {plain}"
+    noise = " or ".join(policy.noise)
+    return (
+        f"ε ≤ {policy.max_epsilon:g} at δ ≤ {policy.max_delta:g} per {policy.unit} over all runs;"
+        f" {noise} noise; {plain}"
+    )
 
 
 def _users(config: SiteConfig) -> str:

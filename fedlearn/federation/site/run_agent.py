@@ -31,12 +31,14 @@ OVERDUE = 75
 
 def open_ledger(config: SiteConfig, identity: Identity) -> Ledger:
     """Returns the site's ledger; raises PrivacyError or TamperedMessage if it may not be used."""
+    policy = config.policy
+    budget = Budget(epsilon=policy.max_epsilon, delta=policy.max_delta, unit=policy.unit)
     return Ledger(
         config.path(config.state) / "ledger.sqlite",
         owner=config.site,
         sign=identity.key.sign,
         public=identity.key.public,
-        budgets={config.data.id: Budget(epsilon=config.policy.max_epsilon, delta=config.policy.max_delta)},
+        budgets={config.data.id: budget},
     )
 
 
