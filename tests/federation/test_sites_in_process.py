@@ -38,6 +38,7 @@ from tests.federation.sites import (
     site_names,
 )
 
+
 @pytest.fixture
 def sites(tmp_path: Path) -> Sites:
     return Sites(kits_in(tmp_path / "kits"))

@@ -79,8 +79,9 @@ def test_of_drawn_cohorts_nothing_is_claimed_for_records() -> None:
     assert counted(drawn, unit="client", per="record") == counted(CLIENTS, unit="client", per="record")
 
 
-def test_what_hides_records_bounds_nothing_of_a_client() -> None:
-    assert math.isinf(epsilon([counted(RECORDS, unit="record", per="client")], delta=1e-4))
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_hides_records_bounds_nothing_of_a_client(event: Event) -> None:
+    assert math.isinf(epsilon([event, counted(RECORDS, unit="record", per="client")], delta=1e-4))
 
 
 def test_a_ledger_per_record_counts_both_kinds(per_record: Ledger) -> None:
