@@ -52,6 +52,13 @@ class Standardisation:
         lows, highs = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
         return cls(center=(lows + highs) / 2.0, spread=(highs - lows) / 4.0)
 
+    def beside_indicators(self, count: int) -> Standardisation:
+        """Returns these constants followed by ``count`` features that are left as they are."""
+        return Standardisation(
+            center=np.concatenate([self.center, np.zeros(count)]),
+            spread=np.concatenate([self.spread, np.ones(count)]),
+        )
+
     @classmethod
     def fit(cls, inputs: NDArray[Any]) -> Standardisation:
         """Returns mean and standard deviation of the records (n, …); a constant feature has spread 1.

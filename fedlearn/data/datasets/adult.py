@@ -60,9 +60,7 @@ def adult(folder: Path | None = None, *, owner: str = "occupation") -> DataSet:
     rows = np.concatenate([train, test])
     owners = rows[:, _OWNERS[owner]]
     inputs = _features(rows)
-    indicator_count = inputs.shape[1] - len(_NUMBERS)
     low, high = np.array(list(_NUMBERS.values())).T
-    numbers = Standardisation.from_range(low, high)
     return DataSet(
         name="adult",
         records=Records(
@@ -76,10 +74,7 @@ def adult(folder: Path | None = None, *, owner: str = "occupation") -> DataSet:
         kind="tabular",
         licence="CC BY 4.0",
         source=_SOURCE,
-        scale=Standardisation(
-            center=np.concatenate([numbers.center, np.zeros(indicator_count)]),
-            spread=np.concatenate([numbers.spread, np.ones(indicator_count)]),
-        ),
+        scale=Standardisation.from_range(low, high).beside_indicators(inputs.shape[1] - len(_NUMBERS)),
     )
 
 

@@ -43,8 +43,6 @@ def german_credit(folder: Path | None = None) -> DataSet:
     numbers = rows[:, list(_NUMBERS)].astype(np.float32)
     inputs = np.concatenate([numbers, *groups], axis=1)
     low, high = np.array(list(_NUMBERS.values())).T
-    known = Standardisation.from_range(low, high)
-    rest = inputs.shape[1] - len(_NUMBERS)
     return DataSet(
         name="german-credit",
         records=Records(inputs=inputs, targets=rows[:, -1].astype(np.int64) - 1),
@@ -53,8 +51,5 @@ def german_credit(folder: Path | None = None) -> DataSet:
         kind="tabular",
         licence="CC BY 4.0",
         source=_SOURCE,
-        scale=Standardisation(
-            center=np.concatenate([known.center, np.zeros(rest)]),
-            spread=np.concatenate([known.spread, np.ones(rest)]),
-        ),
+        scale=Standardisation.from_range(low, high).beside_indicators(inputs.shape[1] - len(_NUMBERS)),
     )
