@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedlearn.config import Name, Section, toml_file, validated
-from fedlearn.errors import ConfigError
+from fedlearn.config import Name, Section
+from fedlearn.federation.party_file import PartyFile
 from fedlearn.federation.site.config import PublicKey
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -26,7 +26,7 @@ class WaitingSection(Section):
     )
 
 
-class ServerConfig(Section):
+class ServerConfig(PartyFile):
     """The server, complete. Paths are relative to the file's folder."""
 
     name: Name = Field(description="of the federation")
@@ -44,21 +44,6 @@ class ServerConfig(Section):
         description="'experiment': the data set is public, and the server evaluates on its test part",
     )
     waiting: WaitingSection = Field(default_factory=WaitingSection)
-    folder: Path = Field(default=Path("."), exclude=True)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Returns the server in a file; raises ConfigError with one line per mistake."""
-        values = toml_file(path)
-        if "folder" in values:
-            raise ConfigError(
-                "folder is not a key of server.toml; its paths are relative to the file's folder"
-            )
-        return validated(cls, {**values, "folder": path.absolute().parent})
-
-    def path(self, name: str) -> Path:
-        """Returns a path of the file as an absolute one."""
-        return self.folder / Path(name).expanduser()
 
     @property
     def runs(self) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from fedlearn.config import Name, Section, toml_file, validated
-from fedlearn.errors import ConfigError
+from fedlearn.config import Name, Section
+from fedlearn.federation.party_file import PartyFile
 from fedlearn.privacy.guarantee import Noise, Unit
 
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -91,7 +90,7 @@ class LinkSection(Section):
     fast_poll: bool = Field(default=False, description="poll every 0.2 s instead of Flower's 3 s")
 
 
-class SiteConfig(Section):
+class SiteConfig(PartyFile):
     """One site, complete. Paths are relative to the file's folder."""
 
     site: Name = Field(description="the site's name on the roster")
@@ -107,19 +106,6 @@ class SiteConfig(Section):
     policy: PolicySection
     limits: LimitsSection = Field(default_factory=LimitsSection)
     link: LinkSection
-    folder: Path = Field(default=Path("."), exclude=True)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Returns the site in a file; raises ConfigError with one line per mistake."""
-        values = toml_file(path)
-        if "folder" in values:
-            raise ConfigError("folder is not a key of site.toml: paths are relative to its own folder")
-        return validated(cls, {**values, "folder": path.absolute().parent})
-
-    def path(self, name: str) -> Path:
-        """Returns a path of the file as an absolute one."""
-        return self.folder / Path(name).expanduser()
 
     @property
     def served(self) -> list[str]:
