@@ -34,7 +34,6 @@ def flower_environment(scratch: Path) -> dict[str, str]:
       scratch: a short absolute path: Ray puts Unix sockets below it, which may have 107 characters.
     """
     api, control = free_ports(2)
-    bin_folder = str(Path(sys.executable).parent)
     return {
         **os.environ,
         **QUIET,
@@ -43,7 +42,23 @@ def flower_environment(scratch: Path) -> dict[str, str]:
         "FLWR_LOCAL_CONTROL_API_PORT": str(control),
         "RAY_TMPDIR": str(scratch / "ray"),
         "TMPDIR": str(scratch),
-        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
+        "PATH": program_path(),
+        "PYTHONPATH": python_path(),
+    }
+
+
+def party_environment(home: Path) -> dict[str, str]:
+    """Returns the environment of a deployed SuperLink or SuperNode: offline, quiet, its state in ``home``.
+
+    What the operator's shell says to Flower is left out; its programs are this interpreter's.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLWR_")}
+    return {
+        **kept,
+        **QUIET,
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",  # stock: 1 s
+        "FLWR_HOME": str(home),
+        "PATH": program_path(),
         "PYTHONPATH": python_path(),
     }
 
@@ -52,6 +67,11 @@ def host_environment() -> dict[str, str]:
     """Returns the environment of a resident process: one thread, because there is one per core."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **single, "PYTHONPATH": python_path()}
+
+
+def program_path() -> str:
+    """Returns a PATH on which the programs beside this interpreter come first."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def python_path() -> str:

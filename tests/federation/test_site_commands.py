@@ -14,6 +14,7 @@ import pytest
 
 from fedlearn.cli.main import main
 from fedlearn.errors import ConfigError, DataError, PreflightFailure
+from fedlearn.federation.environment import party_environment
 from fedlearn.federation.site import fast_supernode, journal, link, standing
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData, population_of
@@ -126,7 +127,7 @@ def test_the_supernode_is_told_the_socket_and_nothing_of_the_data(config: SiteCo
     assert f'fedlearn-socket="{config.path(config.socket)}"' in command
     assert "--insecure" not in command
     assert not any("breast" in word or "site.key" in word for word in command)
-    environment = link.environment(config, home=config.folder)
+    environment = party_environment(config.folder)
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import subprocess
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fedlearn.errors import RunError
-from fedlearn.federation.environment import QUIET, python_path
+from fedlearn.federation.environment import party_environment
 from fedlearn.federation.roster import Member
 from fedlearn.federation.server.config import ServerConfig
 
@@ -43,17 +42,7 @@ def command(config: ServerConfig) -> list[str]:
 
 def environment(config: ServerConfig) -> dict[str, str]:
     """Returns the environment of the SuperLink and of Flower's commands: state below ours, offline, quiet."""
-    home = config.path(config.state) / "flwr"
-    bin_folder = str(Path(sys.executable).parent)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLWR_")}
-    return {
-        **kept,
-        **QUIET,
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",  # stock: 1 s
-        "FLWR_HOME": str(home),
-        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": python_path(),
-    }
+    return party_environment(config.path(config.state) / "flwr")
 
 
 def write_connection(config: ServerConfig) -> None:

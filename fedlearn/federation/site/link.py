@@ -5,11 +5,9 @@ It holds no key but the node's, and may run as a user that can reach nothing but
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from fedlearn.federation.environment import QUIET, python_path
 from fedlearn.federation.relay import SOCKET_KEY
 from fedlearn.federation.site.config import SiteConfig
 
@@ -37,17 +35,3 @@ def command(config: SiteConfig) -> list[str]:
         "--port",
         str(link.port),
     ]
-
-
-def environment(config: SiteConfig, *, home: Path) -> dict[str, str]:
-    """Returns the SuperNode's environment: offline, quiet, its state in ``home``."""
-    bin_folder = str(Path(sys.executable).parent)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("FLWR_")}
-    return {
-        **kept,
-        **QUIET,
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",  # stock: 1 s
-        "FLWR_HOME": str(home),
-        "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": python_path(),
-    }

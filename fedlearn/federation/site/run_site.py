@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from fedlearn.federation.environment import party_environment
 from fedlearn.federation.site import link, standing
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.journal import told
@@ -40,9 +41,7 @@ def _link(config: SiteConfig) -> Supervisor:
 
     def start() -> Process:
         with log.open("wb") as output:  # anew each time: it holds what Flower says, which repeats itself
-            return start_under_leash(
-                link.command(config), environment=link.environment(config, home=home), output=output
-            )
+            return start_under_leash(link.command(config), environment=party_environment(home), output=output)
 
     def server_answers() -> bool:
         host, _, port = config.link.superlink.rpartition(":")
