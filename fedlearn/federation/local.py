@@ -79,7 +79,7 @@ class LocalFederation:
             },
             "site": {
                 "data": _data(config),
-                "policy": {**_policy(config), **(policy or {})},
+                "policy": {**policy_of(config), **(policy or {})},
                 "limits": limits or {},
                 "link": {"fast_poll": fast_poll},
             },
@@ -152,7 +152,7 @@ def _data(config: ExperimentConfig) -> dict[str, Any]:
     return section
 
 
-def _policy(config: ExperimentConfig) -> dict[str, Any]:
+def policy_of(config: ExperimentConfig) -> dict[str, Any]:
     """Returns the policy that allows this experiment and little more."""
     privacy, secure = config.privacy, config.secure_aggregation
     masked = secure.enabled and secure.mode == "masked"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fedlearn.config import ExperimentConfig
+from fedlearn.federation.local import policy_of
 from fedlearn.federation.site.config import PolicySection
 from fedlearn.federation.site.policy import RULES, Case, judge
 from fedlearn.federation.terms import Schema
@@ -181,6 +182,24 @@ def test_statistics_that_are_declared_unprotected_are_no_privacy() -> None:
 def test_without_privacy_no_noise_is_asked_for() -> None:
     off = {"enabled": False, **CENTRAL}
     assert judge(case({"require_privacy": False}, privacy=off)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"privacy": {"enabled": False}},
+        {"privacy": CENTRAL},
+        {"privacy": {**CENTRAL, "against": "outsiders"}, "secure_aggregation": {"enabled": False}},
+        {"privacy": {"unit": "client", "noise": "distributed"}},
+        {"data": FEDERATED, "privacy": SHARED},
+        {"data": FEDERATED, "privacy": {"statistics": "declared"}},
+    ],
+)
+def test_a_federation_on_one_machine_allows_what_it_was_made_for(changes: dict[str, Any]) -> None:
+    asked = case(**changes)
+    made = replace(asked, policy=PolicySection(**policy_of(asked.config)))
+    assert judge(made) is None
 
 
 def test_ideal_mode_is_updates_in_the_clear() -> None:
