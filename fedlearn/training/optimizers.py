@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -58,6 +59,49 @@ class PlainSgd:
         return self._velocity
 
 
+class PlainAdam:
+    """The rule of ``torch.optim.Adam`` and ``AdamW`` for one flat parameter, with their β and ε.
+
+    Besides the bookkeeping, torch's own would load its compiler, which takes two seconds.
+    """
+
+    _BETAS = (0.9, 0.999)
+    _EPSILON = 1e-8
+
+    def __init__(
+        self, parameter: Parameter, *, learning_rate: float, weight_decay: float, decoupled: bool
+    ) -> None:
+        self._parameter = parameter
+        self._values = parameter.detach()
+        self._learning_rate = learning_rate
+        self._weight_decay = weight_decay
+        self._decoupled = decoupled
+        self._mean = torch.zeros_like(self._values)
+        self._square = torch.zeros_like(self._values)
+        self._steps = 0
+
+    def zero_grad(self) -> None:
+        """Forgets the gradient."""
+        self._parameter.grad = None
+
+    def step(self) -> None:
+        """Moves the parameter by its gradient; without one, it stays."""
+        gradient = self._parameter.grad
+        if gradient is None:
+            return
+        self._steps += 1
+        if self._decoupled:
+            self._values.mul_(1 - self._learning_rate * self._weight_decay)
+        elif self._weight_decay:
+            gradient = gradient.add(self._values, alpha=self._weight_decay)
+        first, second = self._BETAS
+        self._mean.lerp_(gradient, 1 - first)
+        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        spread = self._square.sqrt().div_(math.sqrt(1 - second**self._steps)).add_(self._EPSILON)
+        rate = self._learning_rate / (1 - first**self._steps)
+        self._values.addcdiv_(self._mean, spread, value=-rate)
+
+
 def sgd(
     parameters: Iterable[Parameter], *, learning_rate: float, momentum: float, weight_decay: float
 ) -> PlainSgd:
@@ -68,13 +112,15 @@ def sgd(
 
 def adam(
     parameters: Iterable[Parameter], *, learning_rate: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
+) -> PlainAdam:
     """Adam (Kingma and Ba 2015, Algorithm 1); its own first-moment decay is 0.9, ``momentum`` unused."""
-    return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
+    (parameter,) = parameters
+    return PlainAdam(parameter, learning_rate=learning_rate, weight_decay=weight_decay, decoupled=False)
 
 
 def adamw(
     parameters: Iterable[Parameter], *, learning_rate: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
+) -> PlainAdam:
     """AdamW (Loshchilov and Hutter 2019, Algorithm 2): decoupled weight decay; ``momentum`` unused."""
-    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+    (parameter,) = parameters
+    return PlainAdam(parameter, learning_rate=learning_rate, weight_decay=weight_decay, decoupled=True)
