@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -19,7 +20,29 @@ class Stepping(Protocol):
         ...
 
 
-class PlainSgd:
+class _OnFlatParameter(ABC):
+    """A rule for the one flat parameter of a model."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        self._parameter = parameter
+        self._values = parameter.detach()
+
+    def zero_grad(self) -> None:
+        """Forgets the gradient."""
+        self._parameter.grad = None
+
+    def step(self) -> None:
+        """Moves the parameter by its gradient; without one, it stays."""
+        gradient = self._parameter.grad
+        if gradient is not None:
+            self._move(gradient)
+
+    @abstractmethod
+    def _move(self, gradient: Tensor) -> None:
+        """Moves the values by the gradient."""
+
+
+class PlainSgd(_OnFlatParameter):
     """The rule of ``torch.optim.SGD`` for the one flat parameter of a model, to the same bits.
 
     Without the bookkeeping that torch does for many parameters of many kinds, which takes a fifth of
@@ -29,22 +52,13 @@ class PlainSgd:
     def __init__(
         self, parameter: Parameter, *, learning_rate: float, momentum: float, weight_decay: float
     ) -> None:
-        self._parameter = parameter
-        self._values = parameter.detach()
+        super().__init__(parameter)
         self._learning_rate = learning_rate
         self._momentum = momentum
         self._weight_decay = weight_decay
         self._velocity: Tensor | None = None
 
-    def zero_grad(self) -> None:
-        """Forgets the gradient."""
-        self._parameter.grad = None
-
-    def step(self) -> None:
-        """Moves the parameter by its gradient; without one, it stays."""
-        gradient = self._parameter.grad
-        if gradient is None:
-            return
+    def _move(self, gradient: Tensor) -> None:
         if self._weight_decay:
             gradient = gradient.add(self._values, alpha=self._weight_decay)
         if self._momentum:
@@ -59,7 +73,7 @@ class PlainSgd:
         return self._velocity
 
 
-class PlainAdam:
+class PlainAdam(_OnFlatParameter):
     """The rule of ``torch.optim.Adam`` and ``AdamW`` for one flat parameter, with their β and ε.
 
     Besides the bookkeeping, torch's own would load its compiler, which takes two seconds.
@@ -71,8 +85,7 @@ class PlainAdam:
     def __init__(
         self, parameter: Parameter, *, learning_rate: float, weight_decay: float, decoupled: bool
     ) -> None:
-        self._parameter = parameter
-        self._values = parameter.detach()
+        super().__init__(parameter)
         self._learning_rate = learning_rate
         self._weight_decay = weight_decay
         self._decoupled = decoupled
@@ -80,15 +93,7 @@ class PlainAdam:
         self._square = torch.zeros_like(self._values)
         self._steps = 0
 
-    def zero_grad(self) -> None:
-        """Forgets the gradient."""
-        self._parameter.grad = None
-
-    def step(self) -> None:
-        """Moves the parameter by its gradient; without one, it stays."""
-        gradient = self._parameter.grad
-        if gradient is None:
-            return
+    def _move(self, gradient: Tensor) -> None:
         self._steps += 1
         if self._decoupled:
             self._values.mul_(1 - self._learning_rate * self._weight_decay)
