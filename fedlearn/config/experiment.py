@@ -1,0 +1,90 @@
+"""One experiment, complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import tomli_w
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from fedlearn.config.data import DataConfig
+from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
+from fedlearn.config.reading import overlaid, parsed, toml_file, validated
+from fedlearn.config.section import Name, Section
+from fedlearn.config.server import AggregationConfig, AlgorithmConfig, CohortConfig
+from fedlearn.config.simulation import BaselinesConfig, FaultsConfig
+from fedlearn.config.training import ModelConfig, TrainingConfig
+
+
+class ExperimentConfig(Section):
+    """One experiment, complete.
+
+    >>> ExperimentConfig.from_dict({"name": "a", "privacy": {"epsilom": 3.0}})
+    Traceback (most recent call last):
+        ...
+    fedlearn.errors.ConfigError: privacy.epsilom is not a key. Did you mean 'epsilon'?
+    """
+
+    name: Name = Field(default="experiment", description="letters, digits, dot, dash; names the run")
+    rounds: int = Field(default=10, ge=1, le=1_000_000, description="number of rounds")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="of partition, initial model, cohorts and batch order; never of noise",
+    )
+    reproducible_noise: bool = Field(
+        default=False, description="seed the noise too: simulation only, stamped on every result"
+    )
+    metrics: list[str] = Field(
+        default=["accuracy", "f1", "recall"],
+        min_length=1,
+        description="accuracy, precision, recall, f1, auc, loss, or module:Name",
+    )
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
+    aggregation: AggregationConfig = Field(default_factory=AggregationConfig)
+    cohort: CohortConfig = Field(default_factory=CohortConfig)
+    privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
+    secure_aggregation: SecureAggregationConfig = Field(default_factory=SecureAggregationConfig)
+    faults: FaultsConfig = Field(default_factory=FaultsConfig)
+    baselines: BaselinesConfig = Field(default_factory=BaselinesConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the experiment; raises ConfigError with one line per mistake."""
+        return validated(cls, values)
+
+    @classmethod
+    def from_toml_text(cls, text: str, *, settings: Sequence[str] = ()) -> Self:
+        """Returns the experiment written in TOML, with ``key=value`` settings laid over it."""
+        return cls.from_dict(overlaid(parsed(text, "the experiment"), settings))
+
+    @classmethod
+    def from_toml(cls, path: str | Path, *, settings: Sequence[str] = ()) -> Self:
+        """Returns the experiment in a TOML file, with ``key=value`` settings laid over it."""
+        return cls.from_dict(overlaid(toml_file(path), settings))
+
+    def to_toml(self) -> str:
+        """Returns the complete experiment as TOML; keys without a value are left out."""
+        text: str = tomli_w.dumps(self.model_dump(exclude_none=True))
+        return text
+
+    def with_settings(self, **sections: Any) -> Self:
+        """Returns a copy with whole sections or top-level keys replaced, validated anew."""
+        return type(self).from_dict({**self.model_dump(), **sections})
+
+
+def keys(section: type[Section] = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yields every dotted key with its field, in the order of the file."""
+    for name, field in section.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield from keys(annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
