@@ -8,6 +8,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from fedlearn.attacks.pictures import pictures_of
 from fedlearn.errors import ConfigError
 from fedlearn.runs.attack_report import AttackReport, Sees
 
@@ -40,6 +41,9 @@ def recovery_report(
         value=round(median(found), 2),
         null=round(median(blind_psnr(truth, public)), 2),
         success=SUCCESS_DB,
+        pictures=pictures_of(
+            truth, nearest(truth, candidates, low=low, high=high), found, low=low, high=high
+        ),
         details={
             "records": len(found),
             "recovered": sum(value >= SUCCESS_DB for value in found),
@@ -60,10 +64,17 @@ def best_psnr(truth: Tensor, candidates: Tensor, *, low: float, high: float) -> 
       low: least value of an input; public.
       high: greatest value of an input; public.
     """
+    found = nearest(truth, candidates, low=low, high=high).double()
+    errors = (truth.double() - found).square().flatten(1).mean(dim=1)
+    return [_psnr(float(error), high - low) for error in errors]
+
+
+def nearest(truth: Tensor, candidates: Tensor, *, low: float, high: float) -> Tensor:
+    """Returns for each record the candidate that is nearest to it, or the middle of the range, (n, …)."""
     middle = torch.full_like(truth[:1], (low + high) / 2)
-    guesses = torch.cat([middle, candidates.nan_to_num(0.0)]).clamp(low, high).flatten(1).double()
-    errors = torch.cdist(truth.flatten(1).double(), guesses).square() / truth[0].numel()
-    return [_psnr(float(error), high - low) for error in errors.min(dim=1).values]
+    guesses = torch.cat([middle, candidates.nan_to_num(0.0)]).clamp(low, high)
+    distances = torch.cdist(truth.flatten(1).double(), guesses.flatten(1).double())
+    return guesses[distances.argmin(dim=1)]
 
 
 def blind_psnr(truth: Tensor, public: Tensor) -> list[float]:

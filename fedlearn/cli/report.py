@@ -32,15 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def write_report(directory: RunDirectory) -> Path:
     """Writes ``report.html`` of a finished run anew, attacks on it included, and returns its path."""
-    from fedlearn.runs.attack_report import load_attacks
-    from fedlearn.runs.report import report_page
+    from fedlearn.runs.report import Material, report_page
     from fedlearn.runs.result import Result
 
-    page = report_page(
-        Result.load(directory.path),
-        directory.rounds(),
-        experiment=directory.experiment(),
-        attacks=load_attacks(directory.path),
-    )
-    directory.write("report.html", page)
+    material = Material.read(directory, Result.load(directory.path))
+    directory.write("report.html", report_page(material))
     return directory.path / "report.html"

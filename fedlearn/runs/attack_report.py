@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -15,6 +15,18 @@ ATTACKS_FILE = "attacks.json"
 
 Sees: TypeAlias = Literal["one update", "the sum", "the final model"]
 """What reaches the adversary: what left one client, what the round gave, or what the run gave."""
+
+Base64: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=200_000)]
+
+
+class Picture(BaseModel):
+    """A record that is an image, beside what an attack made of it; both PNG files in base64."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    truth: Base64 = Field(description="the record as its client holds it")
+    found: Base64 = Field(description="the nearest of what the attack recovered")
+    psnr_db: float = Field(description="how near it comes")
 
 
 class AttackReport(BaseModel):
@@ -37,6 +49,9 @@ class AttackReport(BaseModel):
     null: float = Field(description="the best guess of one who has seen nothing of the run")
     success: float = Field(description="the score from which the attack counts as successful")
     details: dict[str, float] = Field(default_factory=dict, description="other figures, by name and unit")
+    pictures: list[Picture] = Field(
+        default_factory=list, description="some of the records, where they are images; simulation only"
+    )
 
     @property
     def succeeded(self) -> bool:

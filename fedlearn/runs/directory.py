@@ -1,7 +1,8 @@
 """The run directory: one folder that holds everything about a run.
 
 ``experiment.toml`` (resolved) · ``rounds.jsonl`` · ``checkpoint/`` · ``model.safetensors`` ·
-``result.json`` · ``privacy_statement.json`` and ``.md`` · ``receipts.json`` · ``report.html``
+``result.json`` · ``holdings.json`` (simulations) · ``privacy_statement.json`` and ``.md`` ·
+``receipts.json`` · ``report.html``
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ from safetensors.torch import save as to_safetensors
 from fedlearn.errors import RunDirectoryError
 from fedlearn.experiment import Experiment
 from fedlearn.rounds.checkpoint import Checkpoint, write_atomically
+
+_OF_A_RUN = (
+    "result.json",
+    "failure.json",
+    "rounds.jsonl",
+    "holdings.json",
+    "attacks.json",
+    "checkpoint/state.safetensors",
+)
+"""What must not outlive the run that wrote it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{path} is a file; choose another folder with --out")
         if path.is_dir() and any(path.iterdir()) and not (path / "experiment.toml").exists():
             raise RunDirectoryError(f"{path} is not empty and holds no run; choose another folder with --out")
-        for name in ("result.json", "failure.json", "rounds.jsonl", "checkpoint/state.safetensors"):
+        for name in _OF_A_RUN:
             (path / name).unlink(missing_ok=True)
         directory.write("experiment.toml", experiment.to_toml())
         return directory

@@ -8,7 +8,8 @@ from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.assessment import metrics_per_client
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.execution import Course
-from fedlearn.runs.report import report_page
+from fedlearn.runs.holdings import HOLDINGS_FILE, holdings_of
+from fedlearn.runs.report import Material, report_page
 from fedlearn.runs.result import Baselines, Result
 from fedlearn.runs.statement import Statement, receipts_of, statement_of
 from fedlearn.runs.statement_page import statement_page
@@ -42,7 +43,10 @@ def finish(
     directory.write_model(model.state_dict())
     write_statement(directory, statement_of(setup, course))
     directory.write("receipts.json", json.dumps(receipts_of(setup, course), indent=2) + "\n")
-    directory.write("report.html", report_page(result, course.rounds, experiment=setup.experiment.to_toml()))
+    if engine != "sites":
+        holdings = holdings_of(setup.experiment.population)
+        directory.write(HOLDINGS_FILE, holdings.model_dump_json(indent=2) + "\n")
+    directory.write("report.html", report_page(Material.read(directory, result)))
     directory.write("result.json", result.to_json() + "\n")
     return result.model_copy(update={"directory": directory.path})
 
@@ -56,7 +60,6 @@ def write_statement(directory: RunDirectory, statement: Statement) -> None:
 def amend(directory: RunDirectory, result: Result, baselines: Baselines) -> Result:
     """Returns a finished run's result with baselines computed afterwards; writes it and its report."""
     amended = result.model_copy(update={"baselines": baselines})
-    page = report_page(amended, directory.rounds(), experiment=directory.experiment())
-    directory.write("report.html", page)
+    directory.write("report.html", report_page(Material.read(directory, amended)))
     directory.write("result.json", amended.to_json() + "\n")
     return amended

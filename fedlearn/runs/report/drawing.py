@@ -11,7 +11,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -63,6 +63,25 @@ class Level:
     style: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """One line of a chart over a setting, with its spread.
+
+    Attributes:
+      label: what it shows; for the legend.
+      points: one median per place; NaN leaves a gap.
+      low: least values.
+      high: greatest values.
+      style: number of its colour and dash pattern, from 0; repeats after six.
+    """
+
+    label: str
+    points: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    style: int = 0
+
+
 def css_colour(style: int) -> str:
     """Returns the colour of a style as a CSS value; the page defines ``--series-1`` to ``--series-6``."""
     return _CSS[SERIES[style % len(SERIES)]]
@@ -94,13 +113,73 @@ def draw_lines(
       salt: tells the charts of one page apart, so that their element ids differ; the same drawing with
         the same salt is the same text.
     """
+
+    def draw(axes: Any) -> None:
+        for round in failed:
+            axes.axvline(round, color=FAILED, linewidth=1.0, alpha=0.55)
+        _draw_levels(axes, levels)
+        _draw_lines(axes, lines, rounds)
+        _dress(axes)
+        if from_zero:
+            axes.set_ylim(bottom=0.0)
+
+    return _figure(draw, salt)
+
+
+def draw_ranking(values: Sequence[float], *, levels: Sequence[Level] = (), salt: str) -> str:
+    """Returns values in their order as upright strokes with a dot, as an ``<svg>`` element.
+
+    Args:
+      values: from left to right; finite.
+      levels: values drawn across the chart.
+      salt: as of :func:`draw_lines`.
+    """
+
+    def draw(axes: Any) -> None:
+        places = range(1, len(values) + 1)
+        low = min([*values, *(level.value for level in levels)])
+        high = max([*values, *(level.value for level in levels)])
+        bottom = low - 0.1 * ((high - low) or abs(high) or 1.0)
+        _draw_levels(axes, levels)
+        axes.vlines(places, bottom, values, color=SERIES[0], linewidth=1.6, alpha=0.45)
+        axes.plot(places, values, linestyle="none", marker="o", markersize=4.5, color=SERIES[0], zorder=3)
+        _dress(axes)
+        axes.set_ylim(bottom=bottom)
+
+    return _figure(draw, salt)
+
+
+def draw_spread(lines: Sequence[Band], *, places: Sequence[float], logarithmic: bool, salt: str) -> str:
+    """Returns medians over a setting, each with its spread, as an ``<svg>`` element.
+
+    Args:
+      lines: at least one; each has as many points as there are places.
+      places: the horizontal axis, ascending.
+      logarithmic: whether that axis is; places are above 0 then.
+      salt: as of :func:`draw_lines`.
+    """
+
+    def draw(axes: Any) -> None:
+        for line in lines:
+            axes.fill_between(
+                places, line.low, line.high, color=SERIES[line.style % 6], alpha=0.16, linewidth=0
+            )
+            axes.plot(places, line.points, linewidth=2.0, marker="o", markersize=4, **_style(line.style))
+        if logarithmic:
+            axes.set_xscale("log")
+        _dress(axes, whole=False)
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.minorticks_off()
+
+    return _figure(draw, salt)
+
+
+def _figure(draw: Callable[[Any], None], salt: str) -> str:
     with _matplotlib_settings(salt):
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(5.2, 2.7), layout="constrained")
-        axes = figure.add_subplot()
-        _draw(axes, lines, rounds, levels, failed)
-        _dress(axes, from_zero=from_zero)
+        draw(figure.add_subplot())
         target = io.StringIO()
         figure.savefig(
             target,
@@ -111,13 +190,12 @@ def draw_lines(
     return _for_page(target.getvalue())
 
 
-def _draw(
-    axes: Any, lines: Sequence[Line], rounds: Sequence[int], levels: Sequence[Level], failed: Sequence[int]
-) -> None:
-    for round in failed:
-        axes.axvline(round, color=FAILED, linewidth=1.0, alpha=0.55)
+def _draw_levels(axes: Any, levels: Sequence[Level]) -> None:
     for level in levels:
         axes.axhline(level.value, linewidth=1.3, zorder=2, **_style(level.style))
+
+
+def _draw_lines(axes: Any, lines: Sequence[Line], rounds: Sequence[int]) -> None:
     marker = "o" if len(rounds) <= _MARKED_UP_TO else None
     for line in lines:
         axes.plot(
@@ -130,7 +208,7 @@ def _style(number: int) -> dict[str, Any]:
     return {"color": SERIES[number % len(SERIES)], "linestyle": (0, pattern) if pattern else "solid"}
 
 
-def _dress(axes: Any, *, from_zero: bool) -> None:
+def _dress(axes: Any, *, whole: bool = True) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -138,11 +216,10 @@ def _dress(axes: Any, *, from_zero: bool) -> None:
     axes.grid(axis="y", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(color=GRID, labelcolor=INK, labelsize=9.5, length=0, pad=5)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    if whole:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.margins(x=0.03, y=0.12)
-    if from_zero:
-        axes.set_ylim(bottom=0.0)
 
 
 def _for_page(svg: str) -> str:

@@ -1,4 +1,4 @@
-"""What the report says: a result and its rounds, arranged for a reader."""
+"""A result and its rounds, arranged for a reader."""
 
 from __future__ import annotations
 
@@ -194,6 +194,12 @@ def _service(value: float | None, metric: str) -> tuple[bool, float]:
     return False, -value if lower_is_better(metric) else value
 
 
+def ranked_rows(result: Result, rounds: Rounds) -> list[ClientRow]:
+    """Returns the clients with a value of the headline metric, the one that is served worst first."""
+    metric = next(iter(metric_names(result)), "")
+    return [row for row in client_rows(result, rounds) if defined(row.metrics.get(metric))]
+
+
 def failed_rounds(rounds: Rounds) -> list[tuple[int, str]]:
     """Returns the rounds that gave no aggregate, each with its reason."""
     return [(entry.round, entry.failure) for entry in rounds if entry.failure is not None]
@@ -228,55 +234,3 @@ def fits_unit_scale(metric: str, result: Result) -> bool:
         values += [(row.metrics or {}).get(metric), *row.spread.get(metric, ())]
     values += [entry.get(metric) for entry in result.per_client.values()]
     return unit_scale(values) and not lower_is_better(metric)
-
-
-def not_covered(result: Result) -> list[str]:
-    """Returns what no number of the report protects, as full sentences."""
-    return [*_privacy_gaps(result), *_aggregation_gaps(result), *_general_gaps(result)]
-
-
-def _privacy_gaps(result: Result) -> list[str]:
-    if not result.privacy:
-        return [
-            "The records behind the model: without differential privacy, whoever receives the model, "
-            "or the sums on the way to it, may learn about single records."
-        ]
-    gaps = []
-    if result.manifest.reproducible_noise:
-        gaps.append(
-            "Anything, strictly speaking: the noise was reproducible, so whoever knows the seed can "
-            "subtract it. The ε above is what the same run would cost with secret noise."
-        )
-    if any(entry.unit == "record" for entry in result.privacy):
-        gaps.append(
-            "What is true of many records of one client at once: the guarantee is for one record at a time."
-        )
-    gaps.append("A person with records at two clients: what each client spends adds up for that person.")
-    return gaps
-
-
-def _aggregation_gaps(result: Result) -> list[str]:
-    secure = result.secure_aggregation
-    if secure.mode == "masked":
-        colluders = "the agreed number of" if secure.colluders is None else str(secure.colluders)
-        return [
-            f"Collusion beyond what was agreed: if more than {colluders} clients work together with the "
-            "server, the masks may no longer hide another client’s update.",
-            "A client that sends a wrong update on purpose: the server sees the sum and cannot look at it.",
-            "Who took part in which round, and when: the server knows.",
-        ]
-    if secure.mode == "ideal":
-        return ["Single updates in this run: it computed the sum of a secure aggregation without its masks."]
-    return ["Single updates: secure aggregation was off, so the server saw each one as its client sent it."]
-
-
-def _general_gaps(result: Result) -> list[str]:
-    gaps = []
-    if result.final or result.per_client:
-        gaps.append(
-            "The metrics on this page: they were computed on held-out records and are shown without noise."
-        )
-    gaps.append(
-        "The choice of this configuration, and other runs on the same records: each spends its own ε."
-    )
-    return gaps

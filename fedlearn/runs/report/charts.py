@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fedlearn.privacy.guarantee import format_epsilon
-from fedlearn.runs.charts import Level, Line, css_colour, css_dashes, draw_lines
-from fedlearn.runs.report_view import Rounds, defined, lower_is_better, overall, significant, unit_scale
+from fedlearn.runs.report.drawing import Level, Line, css_colour, css_dashes, draw_lines, draw_ranking
+from fedlearn.runs.report.view import (
+    ClientRow,
+    Rounds,
+    defined,
+    lower_is_better,
+    overall,
+    significant,
+    unit_scale,
+)
 from fedlearn.runs.result import Result
 
 _LEGEND_WIDTH = 3.0
@@ -59,6 +67,31 @@ def charts_of(result: Result, rounds: Rounds) -> list[Chart]:
     if any(defined(_drawable(entry.epsilon)) for entry in rounds):
         charts.append(_epsilon(result, rounds))
     return charts
+
+
+def ranking_of(result: Result, metric: str, rows: Sequence[ClientRow]) -> Chart:
+    """Returns the chart of a metric by client, the one that is served worst first.
+
+    Args:
+      result: the run.
+      metric: what is drawn.
+      rows: clients in that order, each with a value.
+    """
+    values = [_drawable(row.metrics.get(metric)) for row in rows]
+    common = _drawable(result.final.get(metric))
+    levels = [Level(label="common held-out records", value=common, style=1)] if defined(common) else []
+    title = f"{metric.capitalize()} by client"
+    worst, best = rows[0], rows[-1]
+    return Chart(
+        title=title,
+        legend=_legend([Line(label=f"{metric} of one client", points=values), *levels]),
+        description=(
+            f"{title}: from {values[0]:.3g} for {worst.name} to {values[-1]:.3g} for {best.name},"
+            f" over {len(rows)} clients."
+        ),
+        caption="From left to right: clients, the worst served first.",
+        svg=Markup(draw_ranking(values, levels=levels, salt=title)),  # noqa: S704 # drawn here from numbers
+    )
 
 
 def _headline(result: Result, rounds: Rounds, metric: str) -> Chart:
