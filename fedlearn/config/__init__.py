@@ -8,6 +8,7 @@ where names are resolved: :class:`fedlearn.experiment.Experiment`.
 
 from fedlearn.config.data import DataConfig, PartitionConfig, ScarcityConfig
 from fedlearn.config.experiment import ExperimentConfig, keys
+from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import toml_file, validated
 from fedlearn.config.section import Arguments, Name, Section
@@ -28,6 +29,7 @@ __all__ = [
     "PrivacyConfig",
     "SecureAggregationConfig",
     "FaultsConfig",
+    "FleetConfig",
     "BaselinesConfig",
     "Arguments",
     "Name",

@@ -39,5 +39,15 @@ class CohortConfig(Section):
         default="fixed", description="a fixed number of clients, or each by its own coin"
     )
     deadline_seconds: float | None = Field(
-        default=None, gt=0, description="wait for one step's answers; later clients are dropouts; none waits"
+        default=None,
+        gt=0,
+        description="wait for one step's answers; later clients are dropouts; none waits. In a simulation:"
+        " simulated seconds, with fleet.enabled",
+    )
+    over_selection: float = Field(
+        default=1.0,
+        ge=1,
+        le=10,
+        description="so many times the cohort is asked, and a round ends with the first that are enough; with"
+        " fleet.enabled",
     )

@@ -20,13 +20,22 @@ _DEVIATIONS = 6.0
 
 
 def cohort_size(config: ExperimentConfig, population: Population) -> int:
-    """Returns the number of clients in a cohort (its expectation, if cohorts are Poisson), at least 1."""
+    """Returns how many clients a round needs, at least 1; their expectation, if cohorts are Poisson."""
+    return _needed(config, len(population.clients))
+
+
+def _needed(config: ExperimentConfig, clients: int) -> int:
     # Halves go up; round() would send them to the even neighbour.
-    return max(1, int(config.cohort.fraction * len(population.clients) + 0.5))
+    return max(1, int(config.cohort.fraction * clients + 0.5))
+
+
+def selected(config: ExperimentConfig, clients: int) -> int:
+    """Returns how many clients a round of a fixed cohort asks: with over-selection more than it needs."""
+    return min(clients, math.ceil(_needed(config, clients) * config.cohort.over_selection - 1e-9))
 
 
 def cohort_of(config: ExperimentConfig, ordered: Sequence[str], round: int) -> tuple[str, ...]:
-    """Returns the clients of a round, sorted; decided by seed and round alone, so public.
+    """Returns the clients that a round asks, sorted; decided by seed and round alone, so public.
 
     Args:
       config: the experiment.
@@ -39,7 +48,7 @@ def cohort_of(config: ExperimentConfig, ordered: Sequence[str], round: int) -> t
     if cohort.sampling == "poisson":
         chosen = np.flatnonzero(rng.random(len(ordered)) < cohort.fraction)
     else:
-        count = max(1, int(cohort.fraction * len(ordered) + 0.5))
+        count = selected(config, len(ordered))
         chosen = np.sort(rng.choice(len(ordered), size=count, replace=False))
     return tuple(ordered[index] for index in chosen.tolist())
 
@@ -52,7 +61,7 @@ def is_poisson(config: ExperimentConfig) -> bool:
 def largest_cohort(config: ExperimentConfig, population: Population) -> int:
     """Returns the most clients that a round is made for; a Poisson cohort is larger with odds of 10⁻⁹."""
     if not is_poisson(config):
-        return cohort_size(config, population)
+        return selected(config, len(population.clients))
     clients = len(population.clients)
     expected = config.cohort.fraction * clients
     return min(clients, math.ceil(expected + _DEVIATIONS * math.sqrt(expected)))

@@ -24,6 +24,7 @@ from fedlearn.data import PARTITIONERS
 from fedlearn.errors import ConfigError, FedLearnError, NonLinearAggregator
 from fedlearn.experiment.client_level import check_client_level, protects_clients
 from fedlearn.experiment.cohorts import cohort_of, is_poisson
+from fedlearn.experiment.pace import check_fleet
 from fedlearn.experiment.population import (
     Population,
     check_data_set_name,
@@ -33,6 +34,7 @@ from fedlearn.experiment.population import (
 )
 from fedlearn.experiment.shared import check_shared_noise
 from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
+from fedlearn.fleet import Fleet
 from fedlearn.models import MODELS
 from fedlearn.models.standardised import Standardised
 from fedlearn.registry import check_arguments
@@ -60,6 +62,8 @@ class Experiment:
       test: own held-out data; with ``clients`` only.
       loss: an own loss ``(outputs, targets) -> mean over the batch``; None takes ``training.loss``.
       metrics: own metrics by name, ``(targets, probabilities) -> float``; None takes ``config.metrics``.
+      fleet: own machines, with ``config.fleet.enabled``: how fast clients are and when they are online;
+        None takes ``config.fleet``.
       known: the population as one party of a federation of sites knows it: others' sizes, its own
         records at most. The data set's name is then a label, and nothing is loaded.
 
@@ -74,6 +78,7 @@ class Experiment:
     test: RecordSet | None = None
     loss: Loss | None = None
     metrics: Mapping[str, Metric] | None = field(default=None)
+    fleet: Fleet | None = None
     known: Population | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +90,7 @@ class Experiment:
             self._check_model()
         if self.config.secure_aggregation.enabled:
             self._check_summable()
+        check_fleet(self.config, own=self.fleet is not None)
         check_client_level(self.config, self.aggregator)
         check_shared_noise(self.config)
         check_statistics(self.config)
@@ -129,7 +135,7 @@ class Experiment:
         Args:
           path: the file.
           settings: ``"key=value"`` lines laid over it, e.g. ``"privacy.epsilon=1.0"``.
-          objects: own parts: ``model``, ``clients``, ``test``, ``loss``, ``metrics``.
+          objects: own parts: ``model``, ``clients``, ``test``, ``loss``, ``metrics``, ``fleet``.
         """
         return cls(config=ExperimentConfig.from_toml(path, settings=settings), **objects)
 
@@ -150,7 +156,7 @@ class Experiment:
     @property
     def has_objects(self) -> bool:
         """Whether own objects take part, which TOML alone cannot bring back."""
-        own = (self.model, self.clients, self.test, self.loss, self.metrics)
+        own = (self.model, self.clients, self.test, self.loss, self.metrics, self.fleet)
         return any(part is not None for part in own)
 
     @property

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from fedlearn.aggregators.weighted_mean import WeightedMean
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
@@ -93,6 +95,19 @@ class RunSetup:
     def reply_length(self) -> int:
         """Length of the vector that clients send."""
         return self.dimension if self.mechanism is None else self.mechanism.length
+
+    @property
+    def reply_bytes(self) -> int:
+        """Bytes of this vector on the wire."""
+        kind = np.dtype(np.float32) if self.secure is None else self.secure.encoding.dtype
+        return self.reply_length * kind.itemsize
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of the vector that clients are sent."""
+        experiment = self.experiment
+        bits = 0 if self.mechanism is None else self.mechanism.sums.bits
+        return 4 * (self.dimension + experiment.initial_constants.size + bits)
 
     def request_length(self, model: FlatModel) -> int:
         """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm."""

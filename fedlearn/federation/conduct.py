@@ -58,6 +58,11 @@ def check_conductible(experiment: Experiment) -> None:
             f"faults.dropout={experiment.config.faults.dropout} is injected by the in-process engine only:"
             " set it to 0, or use --engine inprocess"
         )
+    if experiment.config.fleet.enabled:
+        raise ConfigError(
+            "fleet.enabled=true lets simulated time pass, which only the in-process engine does: set it to"
+            " false, or use --engine inprocess"
+        )
 
 
 def conduct(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from fedlearn._types import Vector
 from fedlearn.errors import MalformedMessage, RunError
@@ -17,7 +18,24 @@ from fedlearn.rounds.messages import (
     decode_reply,
     encode,
 )
-from fedlearn.rounds.transport import Lost, Message, Transport
+from fedlearn.rounds.transport import Lost, Message, Timed, Transport
+
+
+class Traffic(NamedTuple):
+    """Bytes of messages, with the vectors beside them.
+
+    Attributes:
+      down: sent to a client.
+      up: received from it.
+    """
+
+    down: int
+    up: int
+
+
+def now_of(transport: Transport) -> float | None:
+    """Returns the simulated time; None where none passes."""
+    return transport.now if isinstance(transport, Timed) else None
 
 
 class Exchange:
@@ -38,8 +56,7 @@ class Exchange:
       missing_ahead: client → coarse reason why it did not answer for the next round.
       asked_to_train: the clients that were sent the model, in order.
       trips: how often requests were sent and answers awaited.
-      bytes_up: bytes received.
-      bytes_down: bytes sent.
+      traffic: client → bytes sent to it and received from it.
     """
 
     def __init__(
@@ -50,9 +67,9 @@ class Exchange:
         self.missing_ahead: dict[str, str] = {}
         self.asked_to_train: list[str] = []
         self.trips = 0
-        self.bytes_up = 0
-        self.bytes_down = 0
+        self.traffic: dict[str, Traffic] = {}
         self._transport = transport
+        self._began = now_of(transport)
         self._run = run
         self._deadline = deadline
         self._strict = strict
@@ -64,6 +81,12 @@ class Exchange:
     def miss(self, client: str, reason: str) -> None:
         """Records that a client gave no answer for the next round; the last reason stays."""
         self.missing_ahead[client] = reason
+
+    @property
+    def simulated_seconds(self) -> float | None:
+        """Simulated time since the exchange began; None where none passes."""
+        now = now_of(self._transport)
+        return None if now is None or self._began is None else now - self._began
 
     def send(
         self, requests: Mapping[str, Request], *, vectors: tuple[Vector, ...] = ()
@@ -84,7 +107,7 @@ class Exchange:
             if isinstance(answer, Lost):
                 self._lose(answer.client, request, answer.reason)
                 continue
-            self.bytes_up += answer.size
+            self._count(answer.client, up=answer.size)
             reply = self._accepted(answer, request)
             if reply is not None:
                 yield answer.client, reply, answer
@@ -95,8 +118,12 @@ class Exchange:
             if trains:
                 self.asked_to_train.append(client)
             message = Message(client=client, body=encode(request), vectors=vectors if trains else ())
-            self.bytes_down += message.size
+            self._count(client, down=message.size)
             yield message
+
+    def _count(self, client: str, *, down: int = 0, up: int = 0) -> None:
+        before = self.traffic.get(client, Traffic(0, 0))
+        self.traffic[client] = Traffic(before.down + down, before.up + up)
 
     def _accepted(self, answer: Message, request: Request | None) -> Reply | None:
         """Returns the reply if it belongs here and is the first; else records why not and returns None."""

@@ -20,7 +20,7 @@ from fedlearn.aggregators.weighted_mean import WeightedSum
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import FaultyDealer, ProtocolError, TooFewClients
 from fedlearn.privacy.mechanisms import ClientMechanism
-from fedlearn.rounds.exchange import Exchange
+from fedlearn.rounds.exchange import Exchange, Traffic
 from fedlearn.rounds.masked_round import MaskedRounds
 from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
 from fedlearn.rounds.protection import SecureSum
@@ -46,8 +46,8 @@ class RoundOutcome:
       failure: why the round failed, in one line; None if it did not.
       clip_norm: the next round's, under client-level DP; None without, or if the round failed.
       trips: how often requests were sent and answers awaited.
-      bytes_up: bytes received from clients.
-      bytes_down: bytes sent to clients.
+      traffic: client → bytes sent to it and received from it.
+      simulated_seconds: how long the round took on the simulated clock; None where there is none.
     """
 
     round: int
@@ -58,8 +58,18 @@ class RoundOutcome:
     failure: str | None = None
     clip_norm: float | None = None
     trips: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
+    traffic: Mapping[str, Traffic] = field(default_factory=dict)
+    simulated_seconds: float | None = None
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes received from clients."""
+        return sum(traffic.up for traffic in self.traffic.values())
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes sent to clients."""
+        return sum(traffic.down for traffic in self.traffic.values())
 
 
 class RoundServer:
@@ -320,6 +330,6 @@ def _outcome(
         failure=failure,
         clip_norm=clip_norm,
         trips=exchange.trips,
-        bytes_up=exchange.bytes_up,
-        bytes_down=exchange.bytes_down,
+        traffic=exchange.traffic,
+        simulated_seconds=exchange.simulated_seconds,
     )

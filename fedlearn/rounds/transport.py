@@ -22,12 +22,15 @@ class Message:
       body: an encoded :mod:`fedlearn.rounds.messages` struct; hostile until decoded.
       vectors: the arrays that travel beside it, each one-dimensional and little-endian.
       added: bytes of a vector that is not here, because an :class:`Adding` transport has added it up.
+      late: a request whose answer will come too late: the client serves it like any other, and what it
+        sends is added to nothing. Simulations only.
     """
 
     client: str
     body: bytes
     vectors: tuple[NDArray[Any], ...] = ()
     added: int = 0
+    late: bool = False
 
     @property
     def size(self) -> int:
@@ -41,7 +44,8 @@ class Lost:
 
     Attributes:
       client: the client's own id.
-      reason: a coarse code: "timeout", "unreachable" or "failed".
+      reason: a coarse code: "timeout", "unreachable", "unavailable" (offline all the time), "surplus" (enough
+        others were faster) or "failed".
     """
 
     client: str
@@ -80,4 +84,14 @@ class Adding(Transport, Protocol):
         Each is what the server of the round adds with: a :class:`WeightedSum` in the clear, ring
         elements in ``ideal`` mode.
         """
+        ...
+
+
+@runtime_checkable
+class Timed(Transport, Protocol):
+    """A transport on which simulated time passes."""
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since the run began; an exchange moves it to when its last answer was taken."""
         ...

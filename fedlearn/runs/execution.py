@@ -16,6 +16,7 @@ from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of
 from fedlearn.privacy.account import Account
 from fedlearn.rounds.checkpoint import Checkpoint
+from fedlearn.rounds.exchange import now_of
 from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.receipts import Receipts, Witness
 from fedlearn.rounds.server import RoundOutcome
@@ -24,6 +25,7 @@ from fedlearn.runs.assessment import metrics_on
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Progress, RoundReport
 from fedlearn.runs.result import Metrics
+from fedlearn.runs.traffic import grouped
 
 
 @dataclass(kw_only=True)
@@ -229,7 +231,9 @@ class Execution:
             trips=outcome.trips,
             bytes_up=outcome.bytes_up,
             bytes_down=outcome.bytes_down,
+            traffic=grouped(outcome.traffic),
             seconds=seconds,
+            simulated_seconds=outcome.simulated_seconds,
         )
 
     def evaluate(self, course: Course) -> Metrics:
@@ -251,6 +255,7 @@ class Execution:
                 "accounts": {name: account.to_dict() for name, account in course.accounts.items()},
                 "constants": None if course.constants is None else course.constants.tolist(),
                 "clip_norm": course.clip_norm,
+                "now": now_of(self._transport),
             },
         ).save(self._directory.checkpoint_path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedlearn.runs.result import Metrics
 
@@ -26,7 +26,9 @@ class RoundReport:
         round that was prepared in the one before, else five.
       bytes_up: bytes received from clients.
       bytes_down: bytes sent to clients.
+      traffic: clients by the bytes that each was sent and sent (:func:`fedlearn.runs.traffic.grouped`).
       seconds: wall-clock time of the round.
+      simulated_seconds: time of the round on the simulated clock; None where there is none.
     """
 
     round: int
@@ -41,7 +43,9 @@ class RoundReport:
     trips: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    traffic: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    simulated_seconds: float | None = None
 
 
 class Progress(Protocol):

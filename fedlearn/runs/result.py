@@ -69,6 +69,17 @@ class SecureAggregationEntry(_Part):
     min_survivors: int | None = None
 
 
+class CommunicationEntry(_Part):
+    """Bytes of all messages, with the vectors beside them, as a deployment would carry them."""
+
+    bytes_up: int = Field(description="received from clients, over all rounds")
+    bytes_down: int = Field(description="sent to clients, over all rounds")
+    bytes_up_per_client_round: float = Field(description="mean over the clients asked, of all rounds")
+    bytes_down_per_client_round: float
+    least_up: int = Field(description="of a client in a round; 0 if one was lost")
+    most_up: int
+
+
 class Timing(_Part):
     """Wall-clock seconds and rates."""
 
@@ -77,6 +88,9 @@ class Timing(_Part):
     rounds_s: float
     client_updates: int
     client_updates_per_s: float
+    simulated_s: float | None = Field(
+        default=None, description="all rounds on the simulated clock; null without fleet.enabled"
+    )
 
 
 class Manifest(_Part):
@@ -111,6 +125,7 @@ class Result(_Part):
     baselines: Baselines
     privacy: list[PrivacyEntry]
     secure_aggregation: SecureAggregationEntry
+    communication: CommunicationEntry | None = None
     timing: Timing
     peak_rss_mb: float
     manifest: Manifest

@@ -45,6 +45,11 @@ class OpenRun:
         kept = {} if self.checkpoint is None else self.checkpoint.record["accounts"]
         return {name: Account.from_dict(entry) for name, entry in kept.items()}
 
+    @property
+    def now(self) -> float:
+        """Simulated time at which the run is taken up; 0 for a new run."""
+        return 0.0 if self.checkpoint is None else self.checkpoint.record.get("now") or 0.0
+
     @classmethod
     def at(cls, path: Path, experiment: Experiment, *, resume: bool, unique: bool = False) -> OpenRun:
         """Returns the run in a folder.

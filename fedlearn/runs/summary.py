@@ -25,6 +25,7 @@ from fedlearn.runs.result import (
     SecureAggregationEntry,
     Timing,
 )
+from fedlearn.runs.traffic import communication
 
 Engine = Literal["inprocess", "flower", "sites"]
 ADVERSARY = adversary_of("local")
@@ -50,6 +51,7 @@ def result_of(
         baselines=baselines,
         privacy=privacy_entries(setup, course),
         secure_aggregation=_secure_aggregation(setup, course),
+        communication=communication(course.rounds),
         timing=_timing(course, setup_seconds),
         peak_rss_mb=peak_rss_mb(),
         manifest=manifest_of(setup.experiment),
@@ -186,10 +188,14 @@ def _findings(setup: RunSetup) -> list[str]:
 def _timing(course: Course, setup_seconds: float) -> Timing:
     seconds = sum(entry["seconds"] for entry in course.rounds)
     updates = sum(entry["survivors"] for entry in course.rounds)
+    simulated = [
+        entry["simulated_seconds"] for entry in course.rounds if entry.get("simulated_seconds") is not None
+    ]
     return Timing(
         setup_s=round(setup_seconds, 3),
         first_round_s=round(course.rounds[0]["seconds"], 3),
         rounds_s=round(seconds, 3),
         client_updates=updates,
         client_updates_per_s=round(updates / seconds, 2) if seconds > 0 else 0.0,
+        simulated_s=round(sum(simulated), 3) if simulated else None,
     )

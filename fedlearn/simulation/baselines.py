@@ -57,11 +57,16 @@ def compute_baselines(experiment: Experiment, progress: Progress, *, workers: in
 
 
 def unprotected(experiment: Experiment) -> Experiment:
-    """Returns the same experiment without privacy, secure aggregation or injected faults."""
+    """Returns the same experiment without privacy, secure aggregation, injected faults or slow machines."""
+    cohort = experiment.config.cohort.model_copy(update={"over_selection": 1.0})
     config = experiment.config.with_settings(
-        privacy={"enabled": False}, secure_aggregation={"enabled": False}, faults={}
+        privacy={"enabled": False},
+        secure_aggregation={"enabled": False},
+        faults={},
+        fleet={},
+        cohort=cohort.model_dump(),
     )
-    return replace(experiment, config=config)
+    return replace(experiment, config=config, fleet=None)
 
 
 def unprotected_baseline(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from fedlearn.experiment.enrolment import Enrolment
@@ -51,7 +52,8 @@ class InProcess:
             elif (reached := self._reaching(request)) is None:
                 yield Lost(client=request.client, reason="dropout")
             else:
-                yield self.clients.answer(reached)
+                answer = self.clients.answer(reached)
+                yield replace(answer, vectors=()) if reached.late else answer
 
 
 def in_one_process(

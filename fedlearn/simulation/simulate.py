@@ -14,6 +14,7 @@ from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun, execute
 from fedlearn.simulation.baselines import baselines_of
+from fedlearn.simulation.clock import clocked
 from fedlearn.simulation.engine import Engine, one_thread
 
 
@@ -57,6 +58,7 @@ def simulate(
             burn_cut_off(ledgers, opened.run)
         setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
         with Engine(setup, enrolment, opened.accounts, ledgers=ledgers, workers=workers) as engine:
-            result = execute(opened, setup, engine, engine="inprocess", progress=progress, strict=True)
+            transport = clocked(setup, engine, now=opened.now)
+            result = execute(opened, setup, transport, engine="inprocess", progress=progress, strict=True)
         baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
         return amend(opened.directory, result, baselines)

@@ -105,6 +105,8 @@ def _simulation_only(case: Case) -> Found:
         return "reproducible_noise = true", "noise keyed by the operating system"
     if case.config.faults.dropout > 0:
         return f"faults.dropout = {case.config.faults.dropout}", "none"
+    if case.config.fleet.enabled:
+        return "fleet.enabled = true", "machines as they are"
     return None
 
 

@@ -15,11 +15,13 @@ class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
       clients: their ids.
       bodies: the request of each; a single one is the same for all.
       trains: whether the global vector in shared memory belongs to the requests.
+      late: whether the answers come too late, so that their vectors are dropped.
     """
 
     clients: list[str]
     bodies: list[bytes]
     trains: bool
+    late: bool = False
 
 
 class Collect(msgspec.Struct, frozen=True, tag=True, array_like=True):

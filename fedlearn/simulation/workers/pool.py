@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import product
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
@@ -245,16 +246,16 @@ class WorkerPool:
                     raise RunError(f"client {request.client!r} is sent another vector than the first client")
 
     def _order(self, worker: int, dealer: Dealer) -> None:
-        """Sends a worker its next requests; those with the global vector beside them apart."""
+        """Sends a worker its next requests; those with the global vector, and late ones, apart."""
         seat, requests = self._seats[worker], dealer.next_for(worker)
-        for trains in (False, True):
-            chosen = [request for request in requests if bool(request.vectors) == trains]
+        for trains, late in product((False, True), repeat=2):
+            chosen = [r for r in requests if (bool(r.vectors), r.late) == (trains, late)]
             if chosen:
                 clients, bodies = [r.client for r in chosen], [r.body for r in chosen]
                 if all(body == bodies[0] for body in bodies):
                     bodies = bodies[:1]
                 seat.orders.append(clients)
-                self._send(seat, Order(clients, bodies, trains))
+                self._send(seat, Order(clients, bodies, trains, late))
 
     def _send(self, seat: _Seat, order: Order) -> None:
         try:

@@ -104,7 +104,8 @@ class Worker:
             self._desk.at[0] = position
             body = order.bodies[position if len(order.bodies) > 1 else 0]
             try:
-                answer = self._answer(Message(client=client, body=body, vectors=self._given(order)))
+                request = Message(client=client, body=body, vectors=self._given(order), late=order.late)
+                answer = self._answer(request)
             except EOFError:
                 raise
             except Exception as error:
@@ -124,6 +125,8 @@ class Worker:
 
     def _answer(self, request: Message) -> Answer:
         reply = self._clients.answer(request)
+        if request.late:
+            return Answer(reply.client, reply.body)
         adder = self._adder_of(request)
         if adder is not None and len(reply.vectors) == 1 and adder.add(reply.client, reply.vectors[0]):
             return Answer(reply.client, reply.body, added=reply.vectors[0].nbytes)
