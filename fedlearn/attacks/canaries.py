@@ -153,7 +153,7 @@ def audit_client(
         raise PrivacyError("the experiment has no privacy to audit: set privacy.enabled = true")
     rounds = experiment.config.rounds if rounds is None else rounds
     in_range(1, experiment.config.rounds, rounds=rounds)
-    bench = Workbench(experiment.build_model(), experiment.recipe)
+    bench = experiment.workbench()
     source = _source(bench.model.dimension, canaries, protection.record, rng)
     _train(experiment, name, bench, source, rounds)
     event = SampledGaussianEvent(

@@ -7,6 +7,7 @@ where names are resolved: :class:`fedlearn.experiment.Experiment`.
 """
 
 from fedlearn.config.data import DataConfig, PartitionConfig, ScarcityConfig
+from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.experiment import ExperimentConfig, keys
 from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
@@ -28,6 +29,7 @@ __all__ = [
     "CohortConfig",
     "PrivacyConfig",
     "SecureAggregationConfig",
+    "DevicesConfig",
     "FaultsConfig",
     "FleetConfig",
     "BaselinesConfig",

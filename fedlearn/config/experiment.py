@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from fedlearn.config.data import DataConfig
 from fedlearn.config.fleet import FleetConfig
+from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import overlaid, parsed, toml_file, validated
 from fedlearn.config.section import Name, Section
@@ -53,6 +54,7 @@ class ExperimentConfig(Section):
     cohort: CohortConfig = Field(default_factory=CohortConfig)
     privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
     secure_aggregation: SecureAggregationConfig = Field(default_factory=SecureAggregationConfig)
+    devices: DevicesConfig = Field(default_factory=DevicesConfig)
     faults: FaultsConfig = Field(default_factory=FaultsConfig)
     fleet: FleetConfig = Field(default_factory=FleetConfig)
     baselines: BaselinesConfig = Field(default_factory=BaselinesConfig)

@@ -32,6 +32,7 @@ from fedlearn.experiment.population import (
     from_objects,
     load_data_set,
 )
+from fedlearn.experiment.precision import check_precision
 from fedlearn.experiment.shared import check_shared_noise
 from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
 from fedlearn.fleet import Fleet
@@ -40,7 +41,8 @@ from fedlearn.models.standardised import Standardised
 from fedlearn.registry import check_arguments
 from fedlearn.training import LOSSES, METRICS, OPTIMIZERS, SCHEDULES
 from fedlearn.training.batches import RecordSet
-from fedlearn.training.local import Recipe
+from fedlearn.training.devices import on_processor
+from fedlearn.training.local import Recipe, Workbench
 from fedlearn.training.metrics import Metric
 from fedlearn.training.objective import Loss
 from fedlearn.training.vector import FlatModel
@@ -94,6 +96,7 @@ class Experiment:
         check_client_level(self.config, self.aggregator)
         check_shared_noise(self.config)
         check_statistics(self.config)
+        check_precision(self.config)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
 
     def _check_data(self) -> None:
@@ -241,6 +244,10 @@ class Experiment:
         if is_federated(self.config):
             module = Standardised(module, features=features_of(self.population))
         return FlatModel(module)
+
+    def workbench(self) -> Workbench:
+        """Returns a new workbench on the CPU, in the precision asked for."""
+        return Workbench(self.build_model(), self.recipe, device=on_processor(self.config.devices))
 
     def count_parameters(self) -> int:
         """Returns the number of trainable parameters, without the memory that they would take.

@@ -161,8 +161,8 @@ class RunSetup:
         return tuple(event for event in events if event is not None)[:1]
 
     def workbench(self) -> Workbench:
-        """Returns a new workbench; clients of one process share one."""
-        return Workbench(self.experiment.build_model(), self.experiment.recipe)
+        """Returns a new workbench on the CPU; clients of one process share one."""
+        return self.experiment.workbench()
 
     def client(
         self,

@@ -93,7 +93,7 @@ def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
       The mean over the clients' models on the common test set; the spread of each model on its own
       client's held-out records.
     """
-    bench = Workbench(experiment.build_model(), experiment.recipe)
+    bench = experiment.workbench()
     clients = experiment.population.clients
     progress.begin("local only", len(clients))
     on_common, on_own = [], {}
@@ -109,7 +109,7 @@ def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
 
 def pooled_baseline(experiment: Experiment, progress: Progress) -> Baseline:
     """All records in one place, as many rounds, without protection: what federation gives up."""
-    bench = Workbench(experiment.build_model(), experiment.recipe)
+    bench = experiment.workbench()
     progress.begin("pooled", 1)
     bench.model.load(_alone(experiment, bench, "pooled", experiment.population.pooled()))
     metrics = metrics_on(experiment, bench.model, experiment.population.test)

@@ -22,6 +22,7 @@ from fedlearn.simulation.residents import Residents
 from fedlearn.simulation.workers import WorkerPool
 from fedlearn.simulation.workers.adding import adder_for
 from fedlearn.simulation.workers.memory import shared_array
+from fedlearn.training.devices import any_open, devices_of
 
 _WORTH_FORKING = 1.0
 """Seconds of training that are still to come, above which workers pay for themselves."""
@@ -39,7 +40,7 @@ class Engine:
         rounds took, and takes one worker per core.
 
     Raises:
-      ConfigError: fewer than one worker, or a platform that cannot fork.
+      ConfigError: fewer than one worker, a platform that cannot fork, or a GPU that is not there.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Engine:
     ) -> None:
         if ledgers and workers not in (None, 1):
             raise ConfigError(f"--workers {workers}: a ledger is written by one process; leave it out")
-        workers = 1 if ledgers else workers
         self._setup = setup
+        self._devices = devices_of(setup.experiment.config.devices)
+        workers = 1 if ledgers else self._number_of(workers)
         private = setup.experiment.config.privacy.enabled
         charges = shared_array(len(setup.experiment.population.clients) if private else 0, "<i8")
         self.clients = Residents(setup, enrolment, accounts or {}, charges, ledgers)
+        self.clients.settle(self._devices[0])
         self._here = InProcess(self.clients, reaching=reaching_of(setup))
         self._undecided = workers is None and cores() > 1
         self._pool = self._workers(workers) if workers is not None and workers != 1 else None
@@ -109,6 +112,11 @@ class Engine:
 
     def _workers(self, workers: int) -> WorkerPool:
         setup = self._setup
+        if self._devices[0].is_gpu and any_open():
+            raise ConfigError(
+                "this process has opened a GPU already, and workers that are forked from it could not: run"
+                " with workers=1, or before anything else touches CUDA"
+            )
         clients = setup.experiment.population.clients
         adders = [adder_for(setup) for _ in range(workers)]
         return WorkerPool(
@@ -117,10 +125,23 @@ class Engine:
             workers=workers,
             adders=[adder for adder in adders if adder is not None],
             size_of=lambda client: clients[client].declared_size,
-            sticky=setup.statistics is not None
-            or (setup.secure is not None and setup.secure.mode == "masked"),
+            sticky=self._sticky,
             reaching=reaching_of(setup),
+            begin=lambda worker: self.clients.settle(self._devices[worker % len(self._devices)]),
         )
+
+    def _number_of(self, workers: int | None) -> int | None:
+        """Returns the number of workers: as asked; on GPUs all that they take; None: yet to be decided."""
+        if workers is not None or not self._devices[0].is_gpu:
+            return workers
+        return len(self._devices) * self._setup.experiment.config.devices.clients_per_gpu
+
+    @property
+    def _sticky(self) -> bool:
+        """Whether a client stays with one worker: for its sessions, or so that one GPU alone has its data."""
+        setup = self._setup
+        masked = setup.secure is not None and setup.secure.mode == "masked"
+        return masked or setup.statistics is not None or self._devices[0].is_gpu
 
 
 def cores() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
 from fedlearn.federation.launch import run_flower
 from fedlearn.runs.directory import RunDirectory
@@ -33,6 +34,11 @@ def simulate_flower(
     Raises:
       FedLearnError: what the run raised, or RunError if Flower ended without a result.
     """
+    if experiment.config.devices.names != ("cpu",):
+        raise ConfigError(
+            f"devices.use={experiment.config.devices.use!r}: on Flower clients train on the CPU; leave it"
+            " out, or use --engine inprocess"
+        )
     progress = progress or Silent()
     run_flower(experiment, out, resume=resume, ledger=ledger, progress=progress)
     baselines = baselines_of(experiment, progress, under_ledger=ledger is not None)

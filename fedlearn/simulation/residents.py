@@ -13,6 +13,7 @@ from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.transport import Message
+from fedlearn.training.devices import Device
 from fedlearn.training.local import Workbench
 
 
@@ -83,6 +84,10 @@ class Residents(Mapping[str, Client]):
         finally:
             if self._private:
                 self._note_charges(request.client, client)
+
+    def settle(self, device: Device) -> None:
+        """Gives this process its device; before the first of its clients trains."""
+        self.workbench.device = device
 
     @property
     def workbench(self) -> Workbench:

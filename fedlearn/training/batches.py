@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from fedlearn.errors import DataError
 
 RecordSet: TypeAlias = Dataset[tuple[Tensor, ...]]
 """A map-style data set of (inputs, target)."""
+
+CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +117,21 @@ def size_of(dataset: Dataset[tuple[Tensor, ...]], *, client: str) -> int:
     return records
 
 
-def fetch(dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Returns inputs (b, …) and targets (b, …) of the records at the indices, b ≥ 1."""
+def fetch(
+    dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64], device: torch.device = CPU
+) -> tuple[Tensor, Tensor]:
+    """Returns inputs (b, …) and targets (b, …) of the records at the indices, b ≥ 1, on the device."""
     if isinstance(dataset, TensorDataset):
-        chosen = torch.from_numpy(indices)
         inputs, targets = dataset.tensors
-        return inputs.index_select(0, chosen), targets.index_select(0, chosen)
-    inputs, targets = default_collate([dataset[int(index)] for index in indices])
-    return inputs, targets
+        chosen = torch.from_numpy(indices).to(inputs.device)
+        inputs, targets = inputs.index_select(0, chosen), targets.index_select(0, chosen)
+    else:
+        inputs, targets = default_collate([dataset[int(index)] for index in indices])
+    return inputs.to(device), targets.to(device)
+
+
+def placed(dataset: RecordSet, device: torch.device) -> RecordSet:
+    """Returns the records on a device; those that are not held in tensors stay, and travel in each step."""
+    if device == CPU or not isinstance(dataset, TensorDataset):
+        return dataset
+    return TensorDataset(*(tensor.to(device) for tensor in dataset.tensors))

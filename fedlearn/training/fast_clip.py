@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
 from typing import cast
@@ -36,14 +36,22 @@ class FastClip:
     Args:
       module: a model that Opacus' validator accepts.
       clipping: how to choose the rules.
+      autocast: makes the context of a forward pass; norms and sums are float32 whatever it says.
 
     Raises:
       ModelError: a layer whose gradient for one record is not that record's alone.
     """
 
-    def __init__(self, module: nn.Module, clipping: Clipping = "auto") -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        clipping: Clipping = "auto",
+        *,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._module = module
         self._parts = LayerParts(module, clipping)
+        self._autocast = autocast
         self.rules = self._parts.rules
 
     @property
@@ -71,7 +79,7 @@ class FastClip:
         Raises:
           ModelError: a layer's inputs do not begin with the record, or were overwritten.
         """
-        with self.noting():
+        with self.noting(), self._autocast():
             total = losses(self._module(inputs), targets).sum()
         self.add_noted_sum(sums, total, records=len(inputs), bound=bound)
 

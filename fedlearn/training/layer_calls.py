@@ -77,7 +77,7 @@ class LayerCalls:
         for (layer, call), gradient in zip(noted, arrived, strict=True):
             _check(self._names[layer], layer, call, records, lost=gradient is None)
             if gradient is not None:
-                by_layer.setdefault(layer, []).append((call.inputs, gradient))
+                by_layer.setdefault(layer, []).append((_in_full(call.inputs), _in_full(gradient)))
         return by_layer
 
     def _note(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -92,6 +92,11 @@ class LayerCalls:
         versions = given._version, output._version
         call = Call(inputs=given, output=output, versions=versions, edge=get_gradient_edge(output))
         self._noted.append((layer, call))
+
+
+def _in_full(tensor: Tensor) -> Tensor:
+    """Returns numbers in float32: norms and sums of a pass in less are taken in full, of the same numbers."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _check(name: str, layer: nn.Module, call: Call, records: int, *, lost: bool) -> None:

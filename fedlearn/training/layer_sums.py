@@ -156,8 +156,8 @@ class EmbeddingSum:
             same = self._tokens[:, :, None] == self._tokens[:, None, :]
             wide = self._gradients.double()
             return (torch.bmm(wide, wide.transpose(1, 2)) * same).sum(dim=(1, 2)).clamp(min=0.0)
-        rows = self._tokens + torch.arange(records)[:, None] * tokens
-        table = torch.zeros(records * tokens, width)
+        rows = self._tokens + torch.arange(records, device=self._tokens.device)[:, None] * tokens
+        table = torch.zeros(records * tokens, width, device=self._gradients.device)
         table.index_add_(0, rows.flatten(), self._gradients.flatten(0, 1))
         return square_norms(table.view(records, -1))
 

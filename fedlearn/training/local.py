@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
-from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch
+from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, placed
 from fedlearn.training.clipping import Clipping
+from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
 from fedlearn.training.objective import Loss, add_proximal_gradient
 from fedlearn.training.optimizers import Stepping
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
@@ -69,13 +71,38 @@ class Recipe:
 class Workbench:
     """One model and its buffers, on which any number of clients train in turn.
 
-    Nothing of a client stays on it: parameters are overwritten, optimizers start afresh, gradients
-    are zeroed. One workbench serves one thread at a time.
+    Nothing that a client has trained stays on it: parameters are overwritten, optimizers start afresh,
+    gradients are zeroed. One workbench serves one thread at a time. Its device is opened when the first
+    client trains, in the process where it does.
+
+    Attributes:
+      model: the model.
+      recipe: how it is trained.
+      device: where, and in which precision; set anew before the first client trains, if at all.
     """
 
-    def __init__(self, model: FlatModel, recipe: Recipe) -> None:
+    def __init__(self, model: FlatModel, recipe: Recipe, *, device: Device = PROCESSOR) -> None:
         self.model = model
         self.recipe = recipe
+        self.device = device
+        self._placed: dict[int, tuple[RecordSet, RecordSet]] = {}
+
+    def open(self) -> torch.device:
+        """Returns the device with the model on it."""
+        device = self.device.opened()
+        self.model.move_to(device)
+        return device
+
+    def placed(self, dataset: RecordSet) -> RecordSet:
+        """Returns the records on the device, which keeps them unless they are made for each use."""
+        if isinstance(dataset, Deferred):
+            return placed(dataset.load(), self.model.device)
+        if not self.device.is_gpu:
+            return dataset
+        if id(dataset) not in self._placed:
+            # The original stays beside the copy, so that its identity is not given to another one.
+            self._placed[id(dataset)] = dataset, placed(dataset, self.model.device)
+        return self._placed[id(dataset)][1]
 
     def descend(
         self,
@@ -83,7 +110,7 @@ class Workbench:
         *,
         round: int,
         batches: Iterator[NDArray[np.int64]],
-        gradient: Callable[[NDArray[np.int64]], None],
+        gradient: Callable[[NDArray[np.int64]], bool],
     ) -> Vector:
         """Returns local − global, shape (d,), float32, after one optimizer step per batch.
 
@@ -92,11 +119,13 @@ class Workbench:
             carries, if any; not changed.
           round: round, counted from 0.
           batches: record indices of each step.
-          gradient: writes the gradient for some records over the model's gradient buffer.
+          gradient: writes the gradient for some records over the model's gradient buffer; returns whether
+            the step is to be taken.
 
         Raises:
           ModelError: parameters became NaN or infinite.
         """
+        self.open()
         model, mu = self.model, self.recipe.proximal
         model.load(params)
         anchor = model.values.clone() if mu > 0 else None
@@ -105,11 +134,12 @@ class Workbench:
         optimizer = self.recipe.build_optimizer(flat, round)
         model.module.train()
         for indices in batches:
-            gradient(indices)
+            if not gradient(indices):
+                continue
             if anchor is not None:
                 add_proximal_gradient(flat.grad, model.values, anchor, mu)
             optimizer.step()
-        update: Vector = np.subtract(model.values.numpy(), params[: model.dimension])
+        update: Vector = np.subtract(model.values.cpu().numpy(), params[: model.dimension])
         # The square of the norm is finite, unless a coordinate is not, or is one that no training reaches.
         with np.errstate(all="ignore"):
             diverged = not np.isfinite(np.dot(update, update))
@@ -126,15 +156,42 @@ class Workbench:
         # Opacus takes two seconds and 100 MB to import; who trains without privacy has no use for it.
         from fedlearn.training.private import PrivateGradient
 
-        return PrivateGradient(self.model, self.recipe.loss, clipping=self.recipe.clipping)
+        return PrivateGradient(
+            self.model, self.recipe.loss, clipping=self.recipe.clipping, device=self.device
+        )
 
-    def mean_gradient(self, dataset: RecordSet, indices: NDArray[np.int64]) -> None:
-        """Writes the gradient of the mean loss over some records into the buffer; none: zeros."""
+    @cached_property
+    def _forward(self) -> Callable[[Tensor], Tensor]:
+        """The model as it is called without privacy: compiled if it is to be."""
+        if not self.device.compile:
+            return self.model.module
+        # Workers compile at the same time, one per core: more threads would only disturb each other.
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        compiled: Callable[[Tensor], Tensor] = torch.compile(self.model.module)
+        return compiled
+
+    def mean_gradient(
+        self, dataset: RecordSet, indices: NDArray[np.int64], *, scale: LossScale | None = None
+    ) -> bool:
+        """Writes the gradient of the mean loss over some records into the buffer; none: zeros.
+
+        Args:
+          dataset: the records.
+          indices: which of them.
+          scale: scale of the loss, for float16.
+
+        Returns:
+          Whether the step is to be taken: False for a gradient that overflowed under the scale.
+        """
         self.model.gradient.zero_()
-        if len(indices):
-            inputs, targets = fetch(dataset, indices)
-            self.recipe.loss(self.model.module(inputs), targets).backward()  # type: ignore[no-untyped-call]
-            self.model.gather_gradient()
+        if not len(indices):
+            return True
+        inputs, targets = fetch(dataset, indices, self.model.device)
+        with self.device.autocast():
+            loss = self.recipe.loss(self._forward(inputs), targets)
+        (loss if scale is None else loss * scale.factor).backward()  # type: ignore[no-untyped-call]
+        self.model.gather_gradient()
+        return scale is None or scale.restored(self.model.gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,41 +229,29 @@ class LocalTrainer:
         """Returns this client's update for the round, shape (d,), float32."""
         rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
         # Dropout layers draw from torch's generator; it is seeded here and put back afterwards.
-        with seeded(int(rng.integers(2**63))):
+        with seeded(int(rng.integers(2**63)), self.bench.open()):
             if self.privacy is None or self.noise is None:
                 return self._descend(params, round, rng)
             return self._descend_privately(params, round, self.privacy, self.noise(round))
 
     def _descend(self, params: Vector, round: int, rng: np.random.Generator) -> Vector:
+        scale = LossScale() if self.bench.device.precision == "float16" else None
         return self.bench.descend(
             params,
             round=round,
             batches=self.plan.batches(self.records, rng),
-            gradient=partial(self.bench.mean_gradient, self._loaded()),
+            gradient=partial(self.bench.mean_gradient, self.bench.placed(self.dataset), scale=scale),
         )
-
-    def _loaded(self) -> RecordSet:
-        return self.dataset.load() if isinstance(self.dataset, Deferred) else self.dataset
 
     def _descend_privately(
         self, params: Vector, round: int, privacy: RecordPrivacy, noise: NoiseSource
     ) -> Vector:
-        dataset = self._loaded()
+        dataset, device = self.bench.placed(self.dataset), self.bench.model.device
 
-        def gradient(indices: NDArray[np.int64]) -> None:
-            inputs, targets = fetch(dataset, indices) if len(indices) else (None, None)
+        def gradient(indices: NDArray[np.int64]) -> bool:
+            inputs, targets = fetch(dataset, indices, device) if len(indices) else (None, None)
             self.bench.private_gradient.write(inputs, targets, privacy=privacy, noise=noise)
+            return True
 
         samples = (poisson_sample(self.records, privacy, noise) for _ in range(self.plan.steps))
         return self.bench.descend(params, round=round, batches=samples, gradient=gradient)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Lets torch's generator of this process draw from a seed, and go on afterwards as if it had not."""
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(state)

@@ -20,6 +20,7 @@ from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ModelError
 from fedlearn.training.clip_rules import Rule
 from fedlearn.training.clipping import Clipping
+from fedlearn.training.devices import PROCESSOR, Device, seeded
 from fedlearn.training.fast_clip import FastClip
 from fedlearn.training.ghost_clip import GhostClip
 from fedlearn.training.hook_clip import HookClip
@@ -65,7 +66,7 @@ class Clip(Protocol):
         """Adds Σ g · min(1, C / ‖g‖) over records to the sum of each trainable parameter."""
 
 
-def clip_of(module: nn.Module, clipping: Clipping) -> Clip:
+def clip_of(module: nn.Module, clipping: Clipping, device: Device = PROCESSOR) -> Clip:
     """Returns the way to clip a model that the configuration names; its hooks stay on the model.
 
     Raises:
@@ -74,7 +75,7 @@ def clip_of(module: nn.Module, clipping: Clipping) -> Clip:
     check_clippable(module)
     if clipping == "hooks":
         return HookClip(module)
-    return GhostClip(module) if clipping == "ghost" else FastClip(module, clipping)
+    return GhostClip(module) if clipping == "ghost" else FastClip(module, clipping, autocast=device.autocast)
 
 
 class PrivateGradient:
@@ -91,15 +92,18 @@ class PrivateGradient:
       model: the model; its parameters keep their names.
       loss: ``(outputs, targets) -> mean over the batch``.
       clipping: which way to clip (see ``clip_rules``).
+      device: whose precision the forward pass has; the model must lie on it already.
 
     Raises:
       ModelError: a layer that mixes records or has no per-record gradient.
     """
 
-    def __init__(self, model: FlatModel, loss: Loss, *, clipping: Clipping = "auto") -> None:
+    def __init__(
+        self, model: FlatModel, loss: Loss, *, clipping: Clipping = "auto", device: Device = PROCESSOR
+    ) -> None:
         self._model = model
         self._losses = per_record(loss)
-        self._clip = clip_of(model.module, clipping)
+        self._clip = clip_of(model.module, clipping, device)
         self._largest_piece = _SMALLEST_PIECE
         self._total = torch.zeros_like(model.gradient)
         self._sums = model.views_of(self._total)
@@ -126,12 +130,10 @@ class PrivateGradient:
         """
         self._sum_up(inputs, targets, privacy.max_grad_norm)
         stddev = privacy.noise_multiplier * privacy.max_grad_norm
-        noise.perturb(
-            self._total.numpy(),
-            stddev=stddev,
-            factor=1.0 / privacy.expected_batch,
-            out=self._model.gradient.numpy(),
-        )
+        # The noise comes from the processor's keyed generator; on a processor both arrays are the buffers.
+        total, gradient = self._total.cpu(), self._model.gradient.cpu()
+        noise.perturb(total.numpy(), stddev=stddev, factor=1.0 / privacy.expected_batch, out=gradient.numpy())
+        self._model.gradient.copy_(gradient)
 
     def clipped_sum(self, inputs: Tensor | None, targets: Tensor | None, *, max_grad_norm: float) -> Tensor:
         """Returns Σ g · min(1, C / ‖g‖) over the records of one step, without noise, shape (d,), float32.
@@ -148,7 +150,7 @@ class PrivateGradient:
           ModelError: as :meth:`write`.
         """
         self._sum_up(inputs, targets, max_grad_norm)
-        return self._total.clone()
+        return self._total.cpu().clone()
 
     def _sum_up(self, inputs: Tensor | None, targets: Tensor | None, bound: float) -> None:
         self._total.zero_()
@@ -183,11 +185,11 @@ def check_records_apart(module: nn.Module, inputs: Tensor) -> None:
       inputs: at least two records, (b, …), b ≥ 2.
     """
     pair, twice = inputs[:2], inputs[[0, 0]]
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        one = module(pair)[0]
-        torch.manual_seed(0)
-        other = module(twice)[0]
+    with torch.no_grad():
+        with seeded(0, inputs.device):
+            one = module(pair)[0]
+        with seeded(0, inputs.device):
+            other = module(twice)[0]
     if not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True):
         raise ModelError(
             f"{type(module).__name__}: the output for one record changes with another record of the batch;"

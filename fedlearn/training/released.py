@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,6 +18,7 @@ from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.data.statistics import contributions
 from fedlearn.training.batches import fetch
+from fedlearn.training.devices import seeded
 from fedlearn.training.local import Workbench
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 
@@ -49,11 +49,12 @@ class GradientSum:
         """Returns Σ g · min(1, C / ‖g‖) at the global vector, shape (d,), float32."""
         rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
         sample = poisson_sample(self.records, self.privacy, self.coins(round))
-        inputs, targets = fetch(self.dataset, sample) if len(sample) else (None, None)
+        device = self.bench.open()
+        records = self.bench.placed(self.dataset)
+        inputs, targets = fetch(records, sample, device) if len(sample) else (None, None)
         self.bench.model.load(params)
         self.bench.model.module.train()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**63)))
+        with seeded(int(rng.integers(2**63)), device):
             total = self.bench.private_gradient.clipped_sum(
                 inputs, targets, max_grad_norm=self.privacy.max_grad_norm
             )

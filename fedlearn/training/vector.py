@@ -45,6 +45,18 @@ class FlatModel:
         self.carried = 2 * module.center.numel() if isinstance(module, Standardised) else 0
         self._attach()
 
+    @property
+    def device(self) -> torch.device:
+        """Where parameters and gradients lie."""
+        return self.values.device
+
+    def move_to(self, device: torch.device) -> None:
+        """Moves the model; whoever holds its parameters by name holds them still, its two buffers anew."""
+        if self.device != device:
+            self.values, self.gradient = self.values.to(device), self.gradient.to(device)
+            self.module.to(device)
+            self._attach()
+
     def _attach(self) -> None:
         sizes = [parameter.numel() for parameter in self._parameters.values()]
         values, gradients = torch.split(self.values, sizes), torch.split(self.gradient, sizes)
@@ -71,13 +83,16 @@ class FlatModel:
         Raises:
           ModelError: the constants are unusable.
         """
-        np.copyto(self.values.numpy(), params[: self.dimension])
+        # On a processor this is the buffer itself; numpy takes vectors that nobody may write, torch does not.
+        values = self.values.cpu()
+        np.copyto(values.numpy(), params[: self.dimension])
+        self.values.copy_(values)
         if isinstance(self.module, Standardised) and len(params) > self.dimension:
             self.module.load_constants(params[self.dimension :])
 
     def params(self) -> Vector:
         """Returns a copy of the flat vector (d,), float32."""
-        copy: Vector = self.values.numpy().copy()
+        copy: Vector = self.values.cpu().numpy().copy()
         return copy
 
     def gather_gradient(self) -> Tensor:
@@ -94,7 +109,7 @@ class FlatModel:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns a copy of the module's state under its own names, for saving."""
-        return {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+        return {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
 
 
 def _refuse_lazy_parameters(module: nn.Module) -> None:

@@ -82,6 +82,7 @@ class WorkerPool:
       size_of: public measure of how long a client takes.
       sticky: whether a client must stay with one worker, because it remembers its sessions.
       reaching: the simulated fault.
+      begin: called in each worker with its number, before it serves anyone.
 
     Raises:
       ConfigError: fewer than one worker, or a platform that cannot fork.
@@ -97,6 +98,7 @@ class WorkerPool:
         size_of: SizeOf = lambda client: 1.0,
         sticky: bool = False,
         reaching: Reaching = lambda request: request,
+        begin: Callable[[int], None] = lambda worker: None,
     ) -> None:
         if workers < 1:
             raise ConfigError(f"workers={workers} must be at least 1")
@@ -106,6 +108,7 @@ class WorkerPool:
         self._size_of = size_of
         self._homes: dict[str, int] | None = {} if sticky else None
         self._reaching = reaching
+        self._begin_worker = begin
         self._params: Vector = shared_array(dimension, np.float32)
         self._adders = list(adders)
         self._seats = [self._seat(worker, dimension) for worker in range(workers)]
@@ -228,6 +231,7 @@ class WorkerPool:
             if seat is not own:
                 seat.desk.connection.close()
                 os.close(seat.desk.credits)
+        self._begin_worker(self._seats.index(own))
         Worker(own.desk, self._clients).run()
 
     def _close_desks(self) -> None:
