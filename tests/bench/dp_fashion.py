@@ -78,9 +78,10 @@ class Run:
         """Runs all steps on one optimizer."""
         noise = NoiseSource()
 
-        def gradient(indices: NDArray[np.int64]) -> None:
+        def gradient(indices: NDArray[np.int64]) -> bool:
             inputs, targets = fetch(self._train, indices)
             self._bench.private_gradient.write(inputs, targets, privacy=self._privacy, noise=noise)
+            return True
 
         self._bench.descend(self._model.params(), round=0, batches=self._samples(noise), gradient=gradient)
         self._measure(self._steps)
