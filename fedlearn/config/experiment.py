@@ -11,8 +11,8 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from fedlearn.config.data import DataConfig
-from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.devices import DevicesConfig
+from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import overlaid, parsed, toml_file, validated
 from fedlearn.config.section import Name, Section
