@@ -5,6 +5,7 @@
     FedLearnError
     ├── ConfigError                 the experiment cannot mean what it says
     │   ├── UnknownName             no part is registered under that name
+    │   ├── MissingExtra            an optional library is not installed; names the extra
     │   ├── UnsafeFile              a key that others can read, a link where records should be
     │   ├── NonLinearAggregator     clients' updates would be compared where only a sum may be seen
     │   ├── SecureAggregationNeeded noise that clients share protects nobody in the clear
@@ -70,6 +71,10 @@ class ConfigError(FedLearnError):
 
 class UnknownName(ConfigError):
     """No part is registered under the name, and it is no import path either."""
+
+
+class MissingExtra(ConfigError):
+    """An optional library is not installed; names the extra that brings it."""
 
 
 class UnsafeFile(ConfigError):

@@ -13,6 +13,8 @@ from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
 from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
+from fedlearn.runs.trackers import TRACKERS
+from fedlearn.runs.trackers.tracked import Tracked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="folder of a policy and the clients' ledgers, over all runs",
+    )
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"log public scalars too: {', '.join(TRACKERS)}, or module:Name; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     parser.add_argument("--quiet", action="store_true", help="print only where the run directory is")
@@ -73,7 +82,7 @@ def _result(arguments: argparse.Namespace, experiment: Experiment, out: Path) ->
         "out": out,
         "resume": arguments.resume is not None,
         "ledger": arguments.ledger,
-        "progress": _progress(arguments),
+        "progress": _tracked(_progress(arguments), arguments.log, out, experiment.config.name),
     }
     if arguments.engine == "flower":
         if arguments.workers is not None:
@@ -84,6 +93,12 @@ def _result(arguments: argparse.Namespace, experiment: Experiment, out: Path) ->
     from fedlearn.simulation import simulate
 
     return simulate(experiment, workers=arguments.workers, **options)
+
+
+def _tracked(progress: Progress, names: list[str], out: Path, name: str) -> Progress:
+    if not names:
+        return progress
+    return Tracked(progress, [TRACKERS.build(part, {}, directory=out, name=name) for part in names])
 
 
 def _progress(arguments: argparse.Namespace) -> Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs what is missing of the grid, prints its table and writes it; raises if a run failed."""
-    from fedlearn.rounds.checkpoint import write_atomically
     from fedlearn.runs.comparison import comparison_lines
     from fedlearn.simulation.sweep import Axis, cells, summary, sweep
 
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("runs") / f"{wanted[0].experiment.config.name}-sweep"
     outcomes = sweep(wanted, out=out, jobs=arguments.jobs, observe=_silent if arguments.json else _told)
     table = "\n".join(comparison_lines(groups(outcomes)))
-    write_atomically(out / "sweep.md", f"{table}\n".encode())
-    print(json.dumps(summary(outcomes), indent=2) if arguments.json else f"\n{table}\n\n{out / 'sweep.md'}")
+    page = _write(out, table, _page(arguments, wanted[0].experiment.config.name, outcomes))
+    print(json.dumps(summary(outcomes), indent=2) if arguments.json else f"\n{table}\n\n{page}")
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if failed:
         raise RunError(
@@ -56,6 +56,36 @@ def run(arguments: argparse.Namespace) -> int:
             " the others are kept, and the same command runs only what is missing"
         )
     return 0
+
+
+def _write(out: Path, table: str, page: str) -> Path:
+    from fedlearn.rounds.checkpoint import write_atomically
+
+    write_atomically(out / "sweep.md", f"{table}\n".encode())
+    write_atomically(out / "sweep.html", page.encode())
+    return out / "sweep.html"
+
+
+def _page(arguments: argparse.Namespace, name: str, outcomes: list[Outcome]) -> str:
+    from fedlearn.runs.report.comparison_page import comparison_page
+
+    keys = list(dict.fromkeys(key for outcome in outcomes for key in outcome.cell.settings))
+    return comparison_page(
+        groups(outcomes),
+        title=name,
+        lead=f"What {' and '.join(keys) or 'the seed'} does to the model, each point over {arguments.seeds} "
+        f"seed{'' if arguments.seeds == 1 else 's'}.",
+        command=_command(arguments),
+        failures=[f"{_named(outcome)}: {outcome.error}" for outcome in outcomes if outcome.error is not None],
+    )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Returns the command line of this sweep, as a shell would take it."""
+    words = ["fedlearn", "sweep", arguments.file]
+    for option, values in (("--grid", arguments.grid), ("--set", arguments.set)):
+        words += [word for value in values for word in (option, value)]
+    return shlex.join([*words, "--seeds", str(arguments.seeds)])
 
 
 def groups(outcomes: list[Outcome]) -> list[Group]:

@@ -20,6 +20,9 @@ from fedlearn.runs.result import Baselines, Result
 from fedlearn.runs.statement import statement_of
 from fedlearn.runs.summary import Engine, absent
 
+PENDING = "not computed: fedlearn simulate computes baselines after the run"
+"""Why a run that has just ended has no baselines yet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
@@ -102,7 +105,7 @@ def execute(
     seconds = time.perf_counter() - opened.opened
     course = execution.run(course)
     execution.countersign(course, statement_of(setup, course).countersigned())
-    none = absent("not computed: fedlearn simulate computes baselines after the run")
+    none = absent(PENDING)
     return finish(
         setup,
         course,

@@ -20,6 +20,7 @@ from fedlearn.errors import ConfigError, FedLearnError, RunDirectoryError
 from fedlearn.experiment import Experiment
 from fedlearn.rounds.checkpoint import write_atomically
 from fedlearn.runs.result import Result
+from fedlearn.runs.run import PENDING
 from fedlearn.simulation.simulate import simulate
 
 
@@ -136,7 +137,9 @@ def sweep(
     if jobs < 1:
         raise ConfigError(f"jobs={jobs} must be at least 1")
     ended: dict[int, Outcome] = {}
-    for number, outcome in _outcomes(wanted, out, jobs):
+    kept = dict(_kept(wanted, out))
+    missing = {number: cell for number, cell in enumerate(wanted) if number not in kept}
+    for number, outcome in itertools.chain(kept.items(), _outcomes(missing, out, jobs)):
         ended[number] = outcome
         write_atomically(out / "sweep.json", json.dumps(summary(ended.values()), indent=2).encode())
         observe(outcome, len(ended), len(wanted))
@@ -158,10 +161,17 @@ def summary(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def _outcomes(wanted: Sequence[Cell], out: Path, jobs: int) -> Iterator[tuple[int, Outcome]]:
-    """Yields each cell's number and outcome, as they end."""
+def _kept(wanted: Sequence[Cell], out: Path) -> Iterator[tuple[int, Outcome]]:
+    """Yields what earlier sweeps into the same folder have finished."""
+    for number, cell in enumerate(wanted):
+        if _finished(out / cell.folder):
+            yield number, _outcome(cell, out / cell.folder, None)
+
+
+def _outcomes(wanted: Mapping[int, Cell], out: Path, jobs: int) -> Iterator[tuple[int, Outcome]]:
+    """Runs cells and yields each one's number and outcome, as they end."""
     if jobs == 1:
-        for number, cell in enumerate(wanted):
+        for number, cell in wanted.items():
             yield number, _outcome(cell, *_run(cell.experiment, out / cell.folder))
         return
     # Spawned, because torch's threads do not survive a fork.
@@ -169,7 +179,7 @@ def _outcomes(wanted: Sequence[Cell], out: Path, jobs: int) -> Iterator[tuple[in
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
         waiting = {
             pool.submit(_run_text, cell.experiment.to_toml(), out / cell.folder): number
-            for number, cell in enumerate(wanted)
+            for number, cell in wanted.items()
         }
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -187,9 +197,7 @@ def _run_text(experiment: str, path: Path) -> tuple[Path, str | None]:
 
 
 def _run(experiment: Experiment, path: Path) -> tuple[Path, str | None]:
-    """Runs one cell unless it has a result; returns its directory and how it failed, if it did."""
-    if _finished(path):
-        return path, None
+    """Runs one cell, on from its checkpoint if it has one; returns its directory and its error, if any."""
     resume = (path / "checkpoint" / "state.safetensors").exists()
     try:
         simulate(experiment, out=path, resume=resume)
@@ -201,11 +209,12 @@ def _run(experiment: Experiment, path: Path) -> tuple[Path, str | None]:
 
 
 def _finished(path: Path) -> bool:
+    """Returns whether a cell has all of its result: its baselines come last."""
     try:
-        Result.load(path)
+        baselines = Result.load(path).baselines
     except RunDirectoryError:
         return False
-    return True
+    return PENDING not in {baselines.local.reason, baselines.unprotected.reason, baselines.pooled.reason}
 
 
 def _parted(values: str) -> Iterator[str]:

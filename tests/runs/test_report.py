@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fedlearn.runs.progress import RoundReport
 from fedlearn.runs.report import Material, report_page
 from fedlearn.runs.report.figures import consecutive
+from fedlearn.runs.report.section import Section
 from fedlearn.runs.report.view import (
     client_rows,
     found_of_100,
@@ -25,19 +26,21 @@ from fedlearn.runs.report.view import (
     rounds_of,
     standings,
 )
-from fedlearn.runs.result import (
-    Baseline,
-    Baselines,
-    Manifest,
-    PrivacyEntry,
-    Result,
-    SecureAggregationEntry,
-    Timing,
+from fedlearn.runs.result import Baseline, Baselines, Result
+from tests.runs.reports import (
+    ABSENT,
+    HOSTILE,
+    bare_result,
+    full_result,
+    guarantee,
+    hostile_result,
+    hostile_rounds,
+    some_attacks,
+    some_holdings,
+    some_rounds,
 )
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
-HOSTILE = '</style><script>alert("1")</script><img src=x onerror=alert(2)>&lt;$x$ 東京'
-ABSENT = Baseline(metrics=None, reason="baselines.local is off")
 
 
 class Page(HTMLParser):
@@ -86,105 +89,6 @@ def parsed(result: Result, rounds: list[dict[str, Any]], **more: Any) -> Page:
     page = Page(html_of(result, rounds, **more))
     assert page.open == []
     return page
-
-
-def guarantee(client: str, epsilon: float, noise_multiplier: float | None = None) -> PrivacyEntry:
-    return PrivacyEntry(
-        client=client,
-        unit="record",
-        epsilon=epsilon,
-        delta=1.25e-5,
-        relation="add-remove",
-        noise="local",
-        noise_multiplier=noise_multiplier,
-        adversary="the server and whoever receives the model",
-        accountant="PLD of a test",
-        scope="training, all rounds of this test",
-    )
-
-
-def full_result(**changes: Any) -> Result:
-    result = Result(
-        name="a-run",
-        engine="inprocess",
-        rounds=4,
-        final={"accuracy": 0.9340659, "auc": None, "loss": 0.2771},
-        spread={"accuracy": (0.7123, 0.9611), "loss": (0.1, 1.7)},
-        per_client={
-            "amsterdam": {"accuracy": 0.9611, "auc": 0.9712, "loss": 0.1},
-            "basel": {"accuracy": 0.7123, "auc": None, "loss": 1.7},
-            "chiba": {"accuracy": math.nan, "auc": None, "loss": 0.3},
-        },
-        baselines=Baselines(
-            local=Baseline(metrics={"accuracy": 0.8512}, spread={"accuracy": (0.6512, 0.9012)}),
-            unprotected=Baseline(metrics={"accuracy": 0.9413, "loss": 0.2222}),
-            pooled=Baseline(metrics=None, reason="the records of sites cannot be pooled"),
-        ),
-        privacy=[
-            guarantee("amsterdam", 2.4711, 1.8712),
-            guarantee("basel", 2.9634, 1.7),
-            guarantee("overall", 2.9634),
-        ],
-        secure_aggregation=SecureAggregationEntry(
-            mode="masked",
-            protocol="fedlearn-secagg/1",
-            bytes_up_per_parameter=4.125,
-            trips_per_round=3.25,
-            dropouts=3,
-            failed_rounds=1,
-            clients=3,
-            colluders=1,
-            min_survivors=2,
-        ),
-        timing=Timing(
-            setup_s=1.234, first_round_s=0.567, rounds_s=345.678, client_updates=9, client_updates_per_s=3.21
-        ),
-        peak_rss_mb=612.4,
-        manifest=Manifest(
-            versions={"fedlearn": "0.1.0", "torch": "2.9.9"},
-            seed=17,
-            git_revision="0123456789ab",
-            data="a made-up table",
-            reproducible_noise=False,
-            python="3.11.2",
-            platform="Linux-test",
-        ),
-        findings=["client 'basel': 2 records"],
-    )
-    return result.model_copy(update=changes)
-
-
-def bare_result(**changes: Any) -> Result:
-    nothing: dict[str, Any] = {
-        "final": {},
-        "spread": {},
-        "per_client": {},
-        "privacy": [],
-        "findings": [],
-        "baselines": Baselines(local=ABSENT, unprotected=ABSENT, pooled=ABSENT),
-        "secure_aggregation": SecureAggregationEntry(mode="off", dropouts=0, failed_rounds=0),
-    }
-    return full_result(**nothing, **changes)
-
-
-def some_rounds() -> list[dict[str, Any]]:
-    return [
-        asdict(
-            RoundReport(
-                round=number,
-                rounds=4,
-                metrics={"accuracy": 0.5 + number / 10, "auc": None, "loss": math.nan},
-                survivors=0 if number == 2 else 2,
-                dropped={"basel": "no answer in time"} if number < 4 else {},
-                failure="agree: 1 client answered, 2 are needed" if number == 2 else None,
-                epsilon=0.7 * number,
-                bytes_up=1234 * number,
-                bytes_down=4321,
-                seconds=0.25,
-            )
-        )
-        for number in range(1, 5)
-    ]
 
 
 def numbers_in(value: Any) -> Iterator[float]:
@@ -344,6 +248,50 @@ def test_charts_tell_what_they_show() -> None:
     ]
 
 
+def test_data_picture_has_every_count() -> None:
+    holdings = some_holdings(clients=50)
+    page = parsed(full_result(), some_rounds(), holdings=holdings)
+    assert set(numbers_in(holdings.model_dump())) <= page.values
+    assert "At real sites no such statistic leaves." in page.words
+    assert "The numbers of records and labels on this page" in page.words
+    assert "the first 50 of 52 clients" in page.words
+
+
+def test_sites_show_no_data_picture() -> None:
+    page = parsed(full_result(engine="sites"), some_rounds())
+    assert "no statistic of them left for this page" in page.words
+    assert "heat" not in page.all_of("class")
+
+
+def test_attacks_stand_beside_protections_with_their_pictures() -> None:
+    page = parsed(full_result(), some_rounds(), attacks=some_attacks())
+    assert {57.1, 40.5, 8.3, 11.5, 31.5, 9.25} <= page.values
+    assert "succeeds" in page.words
+    assert "fails" in page.words
+    assert "not tried" in page.words
+    assert len(page.all_of("src")) == len(page.all_of("alt")) == 8
+    assert all(source.startswith("data:image/png;base64,") for source in page.all_of("src"))
+    assert all(page.all_of("alt"))
+
+
+def test_promises_are_sentences_with_their_figures() -> None:
+    words = parsed(full_result(), some_rounds()).words
+    assert "No record leaves the client that holds it" in words
+    assert "a factor of at most e^ε = 19.4" in words
+    assert "as long as at most 1 of the clients worked with it" in words
+
+
+def test_sections_may_be_added_and_leave_themselves_out() -> None:
+    greeting = Section(
+        key="own", title="An own section", template="<p>{{ word }}</p>", values=lambda _: {"word": "<b>"}
+    )
+    silent = Section(key="silent", title="Not to be seen", template="", values=lambda _: None)
+    html = report_page(Material(result=full_result()), sections=(greeting, silent))
+    assert "An own section" in html
+    assert "<p>&lt;b&gt;</p>" in html
+    assert "Not to be seen" not in html
+
+
 def test_same_result_gives_the_same_page() -> None:
     assert html_of(full_result(), some_rounds()) == html_of(full_result(), some_rounds())
 
@@ -358,22 +306,7 @@ def test_charts_have_no_fixed_colours() -> None:
 
 
 def test_hostile_words_stay_text() -> None:
-    base = full_result()
-    hostile = full_result(
-        name=HOSTILE,
-        final={HOSTILE: 0.5},
-        per_client={HOSTILE: {HOSTILE: 0.5}, "b": {HOSTILE: 0.4}},
-        spread={HOSTILE: (0.1, 0.2)},
-        findings=[HOSTILE],
-        privacy=[guarantee("overall", 1.0).model_copy(update={"adversary": HOSTILE, "relation": HOSTILE})],
-        baselines=base.baselines.model_copy(update={"pooled": Baseline(metrics=None, reason=HOSTILE)}),
-        manifest=base.manifest.model_copy(update={"data": HOSTILE, "versions": {HOSTILE: HOSTILE}}),
-    )
-    rounds = [
-        entry | {"metrics": {HOSTILE: 0.5}, "failure": HOSTILE, "dropped": {HOSTILE: HOSTILE}}
-        for entry in some_rounds()
-    ]
-    page = parsed(hostile, rounds, experiment=HOSTILE)
+    page = parsed(hostile_result(), hostile_rounds(), experiment=HOSTILE)
     assert not {"script", "img"} & set(page.tags)
     assert not any(name.startswith("on") for name, _ in page.attributes)
     assert page.text.count(HOSTILE) > 15

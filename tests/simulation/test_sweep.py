@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,11 @@ from hypothesis import strategies as st
 from fedlearn.cli.main import main
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.runs.comparison import Group, comparison_lines
+from fedlearn.runs.result import Baselines
+from fedlearn.runs.run import PENDING
+from fedlearn.runs.summary import absent
 from fedlearn.simulation import simulate
 from fedlearn.simulation import sweep as module_under_test
 from fedlearn.simulation.sweep import Axis, Outcome, cells, sweep
@@ -137,6 +144,63 @@ def test_the_table_has_median_and_range_over_seeds(file: Path, tmp_path: Path) -
     assert f"| 0.5 | {values[1]:.3f} ({values[0]:.3f} – {values[2]:.3f}) |" in row
     assert row.endswith("| – | – | – | – | 3 |")
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def killed_sweep(file: Path, out: Path, saves: int) -> None:
+    """Sweeps until a checkpoint has been saved so many times, then kills its own process."""
+    save, saved = Checkpoint.save, 0
+
+    def counted(self: Checkpoint, path: Path) -> None:
+        nonlocal saved
+        save(self, path)
+        saved += 1
+        if saved == saves:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Checkpoint.save = counted  # type: ignore[method-assign]  # in a process that ends here
+    sweep(cells(file, rates("0.1", "0.2"), seeds=2), out=out)
+
+
+@pytest.mark.parametrize("saves", [1, 4, 5])
+def test_a_killed_sweep_goes_on_and_loses_nothing(file: Path, tmp_path: Path, saves: int) -> None:
+    wanted = cells(file, rates("0.1", "0.2"), seeds=2)
+    undisturbed = sweep(wanted, out=tmp_path / "undisturbed")
+    out = tmp_path / "killed"
+    process = multiprocessing.get_context("fork").Process(target=killed_sweep, args=(file, out, saves))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("*/result.json")}
+    assert len(finished) == (saves - 1) // 2  # the result comes after the last checkpoint
+    again = sweep(wanted, out=out)
+    assert [o.result.final for o in again if o.result] == [o.result.final for o in undisturbed if o.result]
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def test_a_cell_without_its_baselines_is_not_finished(file: Path, tmp_path: Path) -> None:
+    wanted = cells(file, [], seeds=1, settings=["baselines.local=true"])
+    (first,) = sweep(wanted, out=tmp_path)
+    assert first.result is not None
+    cut = absent(PENDING)
+    baselines = Baselines(local=cut, unprotected=cut, pooled=cut)
+    path = tmp_path / wanted[0].folder / "result.json"
+    path.write_text(first.result.model_copy(update={"baselines": baselines}).to_json())
+    (again,) = sweep(wanted, out=tmp_path)
+    assert again.result is not None
+    assert again.result.baselines.local.metrics == first.result.baselines.local.metrics
+
+
+def test_the_page_draws_the_curve_and_names_what_failed(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sweep"
+    grid = "data.partition.clients=2,3,100000"
+    assert main(["sweep", str(file), "--grid", grid, "--seeds", "2", "--out", str(out)]) == 7
+    assert str(out / "sweep.html") in capsys.readouterr().out
+    html = (out / "sweep.html").read_text()
+    assert "Accuracy against data.partition.clients" in html
+    assert "data.partition.clients=100000, seed=1: DataError" in html
+    assert f"--grid {grid} --seeds 2" in html
 
 
 @pytest.mark.parametrize(("argument", "value"), [("seeds", 0), ("jobs", 0)])

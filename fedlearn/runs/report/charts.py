@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fedlearn.privacy.guarantee import format_epsilon
-from fedlearn.runs.report.drawing import Level, Line, css_colour, css_dashes, draw_lines, draw_ranking
+from fedlearn.runs.report.drawing import Band, Level, Line, css_colour, css_dashes, draw_lines, draw_ranking
 from fedlearn.runs.report.view import (
     ClientRow,
     Rounds,
@@ -84,7 +84,7 @@ def ranking_of(result: Result, metric: str, rows: Sequence[ClientRow]) -> Chart:
     worst, best = rows[0], rows[-1]
     return Chart(
         title=title,
-        legend=_legend([Line(label=f"{metric} of one client", points=values), *levels]),
+        legend=legend([Line(label=f"{metric} of one client", points=values), *levels]),
         description=(
             f"{title}: from {values[0]:.3g} for {worst.name} to {values[-1]:.3g} for {best.name},"
             f" over {len(rows)} clients."
@@ -154,14 +154,15 @@ def _chart(
     told = [_told(line, rounds) for line in lines] + [f"{level.label}: {level.value:.3g}" for level in levels]
     return Chart(
         title=title,
-        legend=_legend([*lines, *levels]),
+        legend=legend([*lines, *levels]),
         description=f"{title}. {'; '.join(told)}.",
         caption="Horizontally: rounds." + (" Upright lines: failed rounds." if failed else ""),
         svg=Markup(svg),  # noqa: S704 # drawn here from numbers; no text of the run is in it
     )
 
 
-def _legend(drawn: Iterable[Line | Level]) -> list[Key]:
+def legend(drawn: Iterable[Line | Level | Band]) -> list[Key]:
+    """Returns one key per line, level and band."""
     return [
         Key(
             label=part.label,

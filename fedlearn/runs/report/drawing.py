@@ -82,6 +82,21 @@ class Band:
     style: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """The horizontal axis of a chart over a setting.
+
+    Attributes:
+      places: where the values of the setting lie, ascending.
+      ticks: what is written there; may come from a user.
+      logarithmic: whether distances are ratios; places are above 0 then.
+    """
+
+    places: Sequence[float]
+    ticks: Sequence[str]
+    logarithmic: bool = False
+
+
 def css_colour(style: int) -> str:
     """Returns the colour of a style as a CSS value; the page defines ``--series-1`` to ``--series-6``."""
     return _CSS[SERIES[style % len(SERIES)]]
@@ -149,26 +164,24 @@ def draw_ranking(values: Sequence[float], *, levels: Sequence[Level] = (), salt:
     return _figure(draw, salt)
 
 
-def draw_spread(lines: Sequence[Band], *, places: Sequence[float], logarithmic: bool, salt: str) -> str:
+def draw_spread(lines: Sequence[Band], *, axis: Axis, salt: str) -> str:
     """Returns medians over a setting, each with its spread, as an ``<svg>`` element.
 
     Args:
-      lines: at least one; each has as many points as there are places.
-      places: the horizontal axis, ascending.
-      logarithmic: whether that axis is; places are above 0 then.
+      lines: at least one; each has as many points as the axis has places.
+      axis: the horizontal one.
       salt: as of :func:`draw_lines`.
     """
 
     def draw(axes: Any) -> None:
         for line in lines:
-            axes.fill_between(
-                places, line.low, line.high, color=SERIES[line.style % 6], alpha=0.16, linewidth=0
-            )
-            axes.plot(places, line.points, linewidth=2.0, marker="o", markersize=4, **_style(line.style))
-        if logarithmic:
+            colour = SERIES[line.style % len(SERIES)]
+            axes.fill_between(axis.places, line.low, line.high, color=colour, alpha=0.16, linewidth=0)
+            axes.plot(axis.places, line.points, linewidth=2.0, marker="o", markersize=4, **_style(line.style))
+        if axis.logarithmic:
             axes.set_xscale("log")
         _dress(axes, whole=False)
-        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.set_xticks(axis.places, axis.ticks, parse_math=False)
         axes.minorticks_off()
 
     return _figure(draw, salt)
@@ -178,7 +191,7 @@ def _figure(draw: Callable[[Any], None], salt: str) -> str:
     with _matplotlib_settings(salt):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(4.7, 2.6), layout="constrained")
         draw(figure.add_subplot())
         target = io.StringIO()
         figure.savefig(

@@ -54,7 +54,7 @@ nav a:hover, nav a:focus-visible { text-decoration: underline; }
 .card h3 { margin: 0; font-size: .875rem; font-weight: 600; color: var(--soft); }
 .card p { margin: .5rem 0 0; font-size: .94rem; }
 .card .figure { font-size: 2.1rem; line-height: 1.15; font-weight: 650; letter-spacing: -.015em; margin: .3rem 0 .2rem; }
-.figure small { font-size: .95rem; font-weight: 500; letter-spacing: 0; color: var(--soft); }
+.figure small { display: inline-block; line-height: 1.3; font-size: .95rem; font-weight: 500; letter-spacing: 0; color: var(--soft); }
 .card dl, .facts { display: grid; grid-template-columns: max-content 1fr; gap: .3rem .9rem; margin: .75rem 0 0; }
 .card dl { font-size: .9rem; grid-template-columns: minmax(4.5rem, max-content) 1fr; }
 dt { color: var(--soft); }
@@ -63,11 +63,11 @@ table { border-collapse: collapse; width: 100%; font-size: .94rem; margin: .5rem
 th, td { text-align: left; vertical-align: top; padding: .55rem .9rem .55rem 0; border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 500; font-size: .875rem; vertical-align: bottom; }
 tbody th { font-weight: 600; }
-tbody th small, td small { display: block; font-weight: 400; color: var(--soft); font-size: .8125rem; }
+th small, td small { display: block; font-weight: 400; color: var(--soft); font-size: .8125rem; }
 td { font-variant-numeric: tabular-nums; min-width: 5rem; }
 tr.own > * { background: var(--card); }
 tr.own > :first-child { box-shadow: -.6rem 0 var(--card), inset .2rem 0 var(--accent); padding-left: .7rem; }
-.scroll { overflow-x: auto; max-width: 100%; }
+.scroll { position: relative; overflow-x: auto; max-width: 100%; }
 .scale {
   position: relative; display: block; height: .5rem; margin: .35rem 0 .3rem; border-radius: .25rem; max-width: 12rem;
   background: var(--line); print-color-adjust: exact; -webkit-print-color-adjust: exact;
@@ -79,8 +79,8 @@ tr.own > :first-child { box-shadow: -.6rem 0 var(--card), inset .2rem 0 var(--ac
 .bar i { display: block; height: 100%; border-radius: .15rem; background: var(--accent); min-width: 2px; }
 .bar, .bar i, .heat { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .holdings th[scope="row"] { white-space: nowrap; overflow-wrap: normal; }
-.holdings .heat { text-align: center; padding: .45rem .3rem; min-width: 2.4rem; border: 2px solid var(--paper); border-radius: .3rem; }
-.holdings td.heat { background: color-mix(in srgb, var(--accent) calc(var(--share) * .62), var(--card)); }
+.holdings .heat { text-align: center; white-space: nowrap; overflow-wrap: normal; padding: .45rem .3rem; min-width: 2.4rem; border: 2px solid var(--paper); border-radius: .3rem; }
+.holdings td.heat { background: color-mix(in srgb, var(--accent) calc(var(--share) * .5), var(--card)); }
 .holdings td.none { color: var(--soft); }
 .holdings td:last-child, .holdings th:last-child { padding-left: .9rem; }
 .dense .heat { min-width: .7rem; padding: 0; border-width: 1px; }

@@ -42,7 +42,7 @@ real sites no such statistic leaves.</p>
 </details>
 {% endif %}
 <p class="note">{% if classes %}Columns {{ classes[0] }} to {{ classes[-1] }} count training records by class;
-the darker, the larger the class is among the client’s own.{% else %}The targets are no classes, or lie not in memory:
+the stronger the colour, the larger the class is among the client’s own.{% else %}The targets are no classes, or lie not in memory:
 only sizes are counted.{% endif %}
 {% if holdings.of > holdings.clients | length %} These are the first {{ holdings.clients | length | number }} of
 {{ holdings.of | number }} clients.{% endif %}</p>

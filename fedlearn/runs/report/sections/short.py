@@ -46,7 +46,7 @@ _TEMPLATE = """
 <div class="card">
 <h3>For whom</h3>
 {% if worst %}
-<p class="figure">{{ worst.metrics[headline] | number }} <small>{{ headline }} of the worst served</small></p>
+<p class="figure">{{ worst.metrics[headline] | number }} <small>{{ headline }} at worst</small></p>
 <p>That is <strong>{{ worst.name }}</strong>; the best served, {{ best.name }}, gets
 {{ best.metrics[headline] | number }}. Each is measured on its own held-out records.</p>
 {% else %}
