@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over it")
     parser.add_argument("--out", type=Path, help="run directory (default: runs/NAME-sites)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep kits, logs and ledgers in this folder")
-    parser.add_argument("--fast-poll", action="store_true", help="sites poll every 0.2 s instead of 3 s")
+    parser.add_argument("--stock", action="store_true", help="poll and start programs as stock Flower does")
     parser.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
 
 
@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     sites = sorted(experiment.population.clients)
     folder = (arguments.keep or Path(tempfile.mkdtemp(prefix="fedlearn-"))).absolute()
     try:
-        federation = LocalFederation.create(config, folder, sites=sites, fast_poll=arguments.fast_poll)
+        hurry = not arguments.stock
+        federation = LocalFederation.create(config, folder, sites=sites, fast_poll=hurry, warm=hurry)
         if not arguments.json:
             sys.stderr.write(f"{len(sites)} sites and a server, kits in {folder}\n")
         with federation.running():

@@ -7,6 +7,7 @@ simulation's.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from fedlearn.experiment.statistics import are_declared
 from fedlearn.federation.environment import free_ports
 from fedlearn.federation.provisioning.config import FederationConfig
 from fedlearn.federation.provisioning.kits import Kits
+from fedlearn.federation.site import siblings
 from fedlearn.federation.site.supervision import Process, start_under_leash
 
 STARTED_SECONDS = 120.0
@@ -33,10 +35,12 @@ class LocalFederation:
     Attributes:
       kits: the kits.
       config: the experiment that they are for.
+      warm: whether processes are forked from warm ones.
     """
 
     kits: Kits
     config: ExperimentConfig
+    warm: bool = False
 
     @classmethod
     def create(
@@ -49,6 +53,7 @@ class LocalFederation:
         limits: dict[str, Any] | None = None,
         server: dict[str, Any] | None = None,
         fast_poll: bool = False,
+        warm: bool = False,
     ) -> LocalFederation:
         """Writes the kits of a federation for one experiment.
 
@@ -60,6 +65,7 @@ class LocalFederation:
           limits: of every site.
           server: laid over the server's section.
           fast_poll: whether SuperNodes poll every 0.2 s.
+          warm: whether processes for messages and runs are forked from warm ones.
 
         Raises:
           ConfigError: the experiment names no data set.
@@ -75,19 +81,20 @@ class LocalFederation:
                 "host": "127.0.0.1",
                 "port": port,
                 "evaluate": "experiment",
+                "warm": warm,
                 **(server or {}),
             },
             "site": {
                 "data": _data(config),
                 "policy": {**policy_of(config), **(policy or {})},
                 "limits": limits or {},
-                "link": {"fast_poll": fast_poll},
+                "link": {"fast_poll": fast_poll, "warm": warm},
             },
         }
         kits = Kits.create(validated(FederationConfig, values), folder)
         for site, node_port in zip(sites, node_ports, strict=True):
             _set_port(kits.site(site) / "site.toml", node_port)
-        return cls(kits=kits, config=config)
+        return cls(kits=kits, config=config, warm=warm)
 
     @property
     def server_file(self) -> Path:
@@ -100,28 +107,33 @@ class LocalFederation:
 
     def start_server(self) -> Process:
         """Starts the server; its log is in its kit."""
-        return self._start("server", self.kits.server, self.server_file)
+        return self._run("server", self.server_file)
 
     def start_site(self, site: str) -> Process:
         """Starts a site; its log is in its kit."""
-        return self._start("site", self.kits.site(site), self.site_file(site))
+        return self._run("site", self.site_file(site))
 
     @contextmanager
-    def running(self) -> Iterator[dict[str, Process]]:
-        """Starts server and sites, and ends them all; yields them by name, the server as ``"server"``."""
-        processes = {"server": self.start_server()}
+    def running(self) -> Iterator[None]:
+        """Starts server and sites, and ends them all."""
+        processes = [self.start_server()]
         try:
-            for site in self.kits.config.sites:
-                processes[site] = self.start_site(site)
-            yield processes
+            sites = self.kits.config.sites
+            processes += [self._start_siblings()] if self.warm else map(self.start_site, sites)
+            yield
         finally:
-            end(list(processes.values())[::-1])
+            end(processes[::-1])
 
-    def _start(self, kind: str, folder: Path, settings: Path) -> Process:
-        import os
+    def _start_siblings(self) -> Process:
+        """Starts all sites as forks of one process; the log of each is in its kit."""
+        return self._start(siblings.command(map(self.site_file, self.kits.config.sites)), self.kits.folder)
 
+    def _run(self, kind: str, settings: Path) -> Process:
         command = [sys.executable, "-m", "fedlearn.cli.main", kind, "run", "--config", str(settings)]
-        with (folder / "log.txt").open("ab") as output:
+        return self._start(command, settings.parent)
+
+    def _start(self, command: Sequence[str], folder: Path) -> Process:
+        with (folder / siblings.LOG).open("ab") as output:
             return start_under_leash(command, environment=dict(os.environ), output=output)
 
 

@@ -132,7 +132,7 @@ def running(
 ) -> Iterator[Machines]:
     """Yields a federation whose server and sites have been started."""
     names = [f"client-{number}" for number in range(sites)]
-    arguments = {"fast_poll": True, **arguments}
+    arguments = {"fast_poll": True, "warm": True, **arguments}
     machines = Machines(LocalFederation.create(config, folder, sites=names, **arguments))
     try:
         machines.start()

@@ -14,8 +14,9 @@ import pytest
 
 from fedlearn.cli.main import main
 from fedlearn.errors import ConfigError, DataError, PreflightFailure
+from fedlearn.federation import hurried
 from fedlearn.federation.environment import party_environment
-from fedlearn.federation.site import fast_supernode, journal, link, standing
+from fedlearn.federation.site import journal, link, standing
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData, population_of
 from fedlearn.federation.site.preflight import check_site
@@ -134,11 +135,11 @@ def test_the_supernode_is_told_the_socket_and_nothing_of_the_data(config: SiteCo
 def test_fast_polling_shortens_the_known_sleeps_only(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    hurried = fast_supernode.hurried()
+    adapted = hurried.hurried()
     for seconds in (3, 0.5, 7):
-        hurried.sleep(seconds)
+        adapted.sleep(seconds)
     assert slept == [0.2, 0.05, 7]
-    assert hurried.monotonic() > 0
+    assert adapted.monotonic() > 0
 
 
 def test_the_relay_knows_neither_torch_nor_data() -> None:

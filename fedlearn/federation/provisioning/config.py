@@ -22,6 +22,7 @@ class ServerSection(Section):
     port: Port = Field(default=9092, description="its port")
     certificate_days: int = Field(default=365, ge=1, description="how long its certificate holds")
     evaluate: Literal["nowhere", "experiment"] = Field(default="nowhere", description="see server.toml")
+    warm: bool = Field(default=False, description="see server.toml")
     minimum_sites: int | None = Field(
         default=None, ge=1, description="fewest sites that a run begins with; none: all"
     )

@@ -171,6 +171,7 @@ class Kits:
             "host": server.host,
             "port": server.port,
             "evaluate": server.evaluate,
+            "warm": server.warm,
             "waiting": waiting,
         }
 

@@ -39,6 +39,9 @@ class ServerConfig(PartyFile):
     host: str = Field(default="127.0.0.1", description="interface that the SuperLink listens on")
     port: Port = Field(default=9092, description="its port")
     state: str = Field(default="state", description="folder of runs and of Flower's state")
+    warm: bool = Field(
+        default=False, description="keep loaded what a run needs; otherwise each loads it at its beginning"
+    )
     evaluate: Literal["nowhere", "experiment"] = Field(
         default="nowhere",
         description="'experiment': the data set is public, and the server evaluates on its test part",

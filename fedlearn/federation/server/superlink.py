@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fedlearn.errors import RunError
+from fedlearn.federation import hurried
 from fedlearn.federation.environment import party_environment
 from fedlearn.federation.roster import Member
 from fedlearn.federation.server.config import ServerConfig
 
-SUPERLINK = str(Path(sys.executable).with_name("flower-superlink"))
 FLWR = str(Path(sys.executable).with_name("flwr"))
 CONNECTION = "federation"
 READY_SECONDS = 60.0
@@ -24,7 +24,7 @@ READY_SECONDS = 60.0
 def command(config: ServerConfig) -> list[str]:
     """Returns the command line of the SuperLink."""
     return [
-        SUPERLINK,
+        *hurried.program("superlink", warm=config.warm),
         "--ssl-ca-certfile",
         str(config.path(config.ca)),
         "--ssl-certfile",

@@ -88,6 +88,10 @@ class LinkSection(Section):
         default=None, description="user that the SuperNode runs as; none: the agent's own (for trying)"
     )
     fast_poll: bool = Field(default=False, description="poll every 0.2 s instead of Flower's 3 s")
+    warm: bool = Field(
+        default=False,
+        description="fork a process per message from a warm one, not a new interpreter",
+    )
 
 
 class SiteConfig(PartyFile):

@@ -5,23 +5,16 @@ It holds no key but the node's, and may run as a user that can reach nothing but
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+from fedlearn.federation import hurried
 from fedlearn.federation.relay import SOCKET_KEY
 from fedlearn.federation.site.config import SiteConfig
-
-SUPERNODE = str(Path(sys.executable).with_name("flower-supernode"))
 
 
 def command(config: SiteConfig) -> list[str]:
     """Returns the command line of the SuperNode."""
     link = config.link
-    program = (
-        [sys.executable, "-m", "fedlearn.federation.site.fast_supernode"] if link.fast_poll else [SUPERNODE]
-    )
     return [
-        *program,
+        *hurried.program("supernode", fast_poll=link.fast_poll, warm=link.warm),
         "--superlink",
         link.superlink,
         "--root-certificates",

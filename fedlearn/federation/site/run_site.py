@@ -15,22 +15,28 @@ from fedlearn.federation.environment import party_environment
 from fedlearn.federation.site import link, standing
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.journal import told
-from fedlearn.federation.site.supervision import Process, Supervisor, start_under_leash
+from fedlearn.federation.site.supervision import Process, Start, Supervisor, start_under_leash
 
 
 def run_link(config: SiteConfig) -> None:
     """Keeps the SuperNode running until SIGTERM or SIGINT."""
-    _until_told([_link(config)])
+    _until_told([_link(config, start_under_leash)])
 
 
-def run_site(config: SiteConfig, *, file: Path) -> None:
-    """Keeps agent and SuperNode running, as this user, until SIGTERM or SIGINT."""
+def run_site(config: SiteConfig, *, file: Path, start: Start = start_under_leash) -> None:
+    """Keeps agent and SuperNode running, as this user, until SIGTERM or SIGINT.
+
+    Args:
+      config: the site.
+      file: its ``site.toml``.
+      start: how the two programs are started.
+    """
     if config.link.user is None:
         told("agent and link run as one user", reason="for trying; in production give each its own user")
-    _until_told([_agent(config, file), _link(config)])
+    _until_told([_agent(config, file, start), _link(config, start)])
 
 
-def _link(config: SiteConfig) -> Supervisor:
+def _link(config: SiteConfig, start: Start) -> Supervisor:
     state = config.path(config.state)
     home = state / "flwr"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -39,9 +45,9 @@ def _link(config: SiteConfig) -> Supervisor:
     def said() -> str:
         return log.read_text(encoding="utf-8", errors="replace")[-8192:]
 
-    def start() -> Process:
+    def begin() -> Process:
         with log.open("wb") as output:  # anew each time: it holds what Flower says, which repeats itself
-            return start_under_leash(link.command(config), environment=party_environment(home), output=output)
+            return start(link.command(config), environment=party_environment(home), output=output)
 
     def server_answers() -> bool:
         host, _, port = config.link.superlink.rpartition(":")
@@ -52,18 +58,15 @@ def _link(config: SiteConfig) -> Supervisor:
         return True
 
     changed = _writer(state, standing.LINK)
-    return Supervisor("supernode", start, changed=changed, said=said, ready=server_answers)
+    return Supervisor("supernode", begin, changed=changed, said=said, ready=server_answers)
 
 
-def _agent(config: SiteConfig, file: Path) -> Supervisor:
+def _agent(config: SiteConfig, file: Path, start: Start) -> Supervisor:
     command = [sys.executable, "-m", "fedlearn.cli.main", "site", "run", "--part", "agent"]
     command += ["--config", str(file)]
     single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(config.limits.threads))
 
-    def start() -> Process:
-        return start_under_leash(command, environment={**os.environ, **single})
-
-    return Supervisor("agent", start)
+    return Supervisor("agent", lambda: start(command, environment={**os.environ, **single}))
 
 
 def _writer(state: Path, name: str) -> Callable[[str, str], None]:

@@ -116,6 +116,16 @@ class Process(Protocol):
         ...
 
 
+class Start(Protocol):
+    """Starts a program."""
+
+    def __call__(
+        self, command: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | None = None
+    ) -> Process:
+        """Returns the running program; it writes where this process does, or to ``output``."""
+        ...
+
+
 class Supervisor:
     """Keeps one program running until told to stop.
 
