@@ -72,12 +72,21 @@ class Registry(Mapping[str, str]):
             )
         return import_path(self._paths[name])
 
-    def build(self, name: str, arguments: Mapping[str, Any], /, **given: Any) -> Any:
+    def build(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        /,
+        *,
+        offered: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> Any:
         """Returns ``part(**given, **arguments)`` with the arguments checked by name.
 
         Args:
           name: the registered word or import path.
           arguments: what the user wrote, from the configuration.
+          offered: what the framework supplies to parts that take it, unless the user wrote it.
           given: what the framework supplies to every part of this kind.
 
         Raises:
@@ -85,7 +94,13 @@ class Registry(Mapping[str, str]):
         """
         part: Callable[..., Any] = self.resolve(name)
         check_arguments(part, arguments, label=f"{self.kind} {name!r}", given=frozenset(given))
-        return part(**given, **arguments)
+        taken = {key: value for key, value in (offered or {}).items() if takes(part, key)}
+        return part(**{**taken, **given, **arguments})
+
+
+def takes(part: Callable[..., Any], argument: str) -> bool:
+    """Returns whether a part has an argument of that name."""
+    return argument in inspect.signature(part).parameters
 
 
 def check_arguments(

@@ -2,8 +2,9 @@
 
 ``update`` is the aggregate of local − global, so the plain algorithm adds it. An algorithm
 knows no client, message or privacy mechanism; the aggregate it gets may be masked, clipped
-and noised, and it need not know. ``proximal`` is the one wish it has for the clients:
-the weight of a pull towards the global parameters in their objective.
+and noised, and it need not know. ``proximal`` is the one wish that each has for the clients:
+the weight of a pull towards the global parameters in their objective. One that asks more of them
+has a ``local`` rule (:mod:`fedlearn.algorithms.local_rule`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ ALGORITHMS = Registry(
         "fedadam": "fedlearn.algorithms.fedadam:FedAdam",
         "fedyogi": "fedlearn.algorithms.fedyogi:FedYogi",
         "fedadagrad": "fedlearn.algorithms.fedadagrad:FedAdagrad",
+        "scaffold": "fedlearn.algorithms.scaffold:Scaffold",
+        "feddyn": "fedlearn.algorithms.feddyn:FedDyn",
     },
 )
 """Word → class of an algorithm."""

@@ -66,17 +66,19 @@ class Algorithm(Protocol):
     def step(self, state: State, update: Vector) -> State:
         """Returns the state after a round whose aggregate of local − global is ``update``.
 
-        Neither argument is mutated.
+        Neither argument is mutated. Where clients send more vectors (see
+        :mod:`fedlearn.algorithms.local_rule`), their means stand behind the update.
 
         Raises:
-          ProtocolError: ``update`` has not the shape and dtype of ``state.params``.
+          ProtocolError: ``update`` has not the length and dtype of what clients send.
         """
 
 
-def check_update(state: State, update: Vector) -> None:
-    """Raises ProtocolError unless the update has the shape and dtype of the parameters."""
-    if update.shape != state.params.shape or update.dtype != state.params.dtype:
+def check_update(state: State, update: Vector, *, vectors: int = 1) -> None:
+    """Raises ProtocolError unless the update is that many vectors with shape and dtype of the parameters."""
+    wanted = vectors * state.params.size
+    if update.shape != (wanted,) or update.dtype != state.params.dtype:
         raise ProtocolError(
-            f"update is {update.dtype}{list(update.shape)}, the parameters are"
-            f" {state.params.dtype}{list(state.params.shape)}: client and server hold different models"
+            f"update is {update.dtype}{list(update.shape)}, not {state.params.dtype}[{wanted}]:"
+            " client and server hold different models"
         )

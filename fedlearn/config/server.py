@@ -14,7 +14,8 @@ class AlgorithmConfig(Section):
 
     name: str = Field(
         default="fedavg",
-        description="fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, or module:Name",
+        description="fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, scaffold, feddyn, or"
+        " module:Name",
     )
     arguments: Arguments = Field(default_factory=dict, description="the algorithm's own arguments")
 

@@ -14,6 +14,11 @@ class ModelConfig(Section):
 
     name: str = Field(default="mlp", description="a model by name or module:Name")
     arguments: Arguments = Field(default_factory=dict, description="the model's own arguments")
+    local_layers: list[str] = Field(
+        default=[],
+        description="parameters that stay at each client and never travel: patterns of names, as head.*, or"
+        " norm for all normalisation layers",
+    )
 
 
 class TrainingConfig(Section):

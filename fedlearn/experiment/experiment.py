@@ -18,12 +18,14 @@ from fedlearn._types import Vector
 from fedlearn.aggregators import AGGREGATORS
 from fedlearn.aggregators.accumulator import Aggregator
 from fedlearn.algorithms import ALGORITHMS
+from fedlearn.algorithms.local_rule import LocalRule, rule_of
 from fedlearn.algorithms.state import Algorithm
 from fedlearn.config import ExperimentConfig
 from fedlearn.data import PARTITIONERS
 from fedlearn.errors import ConfigError, FedLearnError, NonLinearAggregator
 from fedlearn.experiment.client_level import check_client_level, protects_clients
 from fedlearn.experiment.cohorts import cohort_of, is_poisson
+from fedlearn.experiment.kept import KeptParts, check_kept
 from fedlearn.experiment.pace import check_fleet
 from fedlearn.experiment.population import (
     Population,
@@ -43,8 +45,10 @@ from fedlearn.training import LOSSES, METRICS, OPTIMIZERS, SCHEDULES
 from fedlearn.training.batches import RecordSet
 from fedlearn.training.devices import on_processor
 from fedlearn.training.local import Recipe, Workbench
+from fedlearn.training.memory import Memory
 from fedlearn.training.metrics import Metric
 from fedlearn.training.objective import Loss
+from fedlearn.training.split import Split
 from fedlearn.training.vector import FlatModel
 
 ModelSource = nn.Module | Callable[[], nn.Module]
@@ -97,6 +101,7 @@ class Experiment:
         check_shared_noise(self.config)
         check_statistics(self.config)
         check_precision(self.config)
+        check_kept(self.config, self.local_rule, self.aggregator)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
 
     def _check_data(self) -> None:
@@ -193,8 +198,15 @@ class Experiment:
     @cached_property
     def algorithm(self) -> Algorithm:
         """What the server does with the aggregate."""
-        algorithm: Algorithm = ALGORITHMS.build(self.config.algorithm.name, self.config.algorithm.arguments)
+        wanted = self.config.algorithm
+        offered = {"share": self.config.cohort.fraction}
+        algorithm: Algorithm = ALGORITHMS.build(wanted.name, wanted.arguments, offered=offered)
         return algorithm
+
+    @cached_property
+    def local_rule(self) -> LocalRule:
+        """What the clients do for the algorithm."""
+        return rule_of(self.algorithm)
 
     @cached_property
     def aggregator(self) -> Aggregator:
@@ -292,8 +304,17 @@ class Experiment:
 
     @cached_property
     def initial_params(self) -> Vector:
-        """The global vector before the first round, shape (d,), float32."""
+        """The whole model before the first round, shape (d,), float32."""
         return self.build_model().params()
+
+    @cached_property
+    def split(self) -> Split:
+        """Which coordinates of the model travel; all, unless ``model.local_layers`` names some."""
+        return Split.of(self.build_model(), self.config.model.local_layers)
+
+    def kept(self, memory: Memory) -> KeptParts:
+        """Returns what stays at the clients of a run."""
+        return KeptParts(rule=self.local_rule, split=self.split, initial=self.initial_params, memory=memory)
 
     @property
     def initial_constants(self) -> Vector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import ConfigError, PrivacyError
 from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
+from fedlearn.experiment.kept import KeptParts
 from fedlearn.experiment.protections import protections
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated, statistics_run_of
@@ -38,6 +39,7 @@ from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.rounding import RandomBits
 from fedlearn.training.local import LocalTrainer, Workbench
+from fedlearn.training.memory import HeldMemory, Memory
 from fedlearn.training.released import GradientSum
 from fedlearn.training.vector import FlatModel
 
@@ -50,11 +52,18 @@ class RunSetup:
       experiment: what is run.
       run: the run's id, in every message.
       roster: the identities of all clients.
+      memory: where clients keep what stays with them between rounds.
     """
 
     experiment: Experiment
     run: str
     roster: Roster
+    memory: Memory = field(default_factory=HeldMemory)
+
+    @cached_property
+    def kept(self) -> KeptParts:
+        """What stays at the clients."""
+        return self.experiment.kept(self.memory)
 
     @cached_property
     def statistics(self) -> StatisticsRelease | None:
@@ -88,13 +97,13 @@ class RunSetup:
 
     @property
     def dimension(self) -> int:
-        """Number of parameters, d."""
-        return int(self.experiment.initial_params.size)
+        """Number of parameters that travel, d."""
+        return self.experiment.split.shared
 
     @property
     def reply_length(self) -> int:
         """Length of the vector that clients send."""
-        return self.dimension if self.mechanism is None else self.mechanism.length
+        return self.kept.sent_length if self.mechanism is None else self.mechanism.length
 
     @property
     def reply_bytes(self) -> int:
@@ -110,9 +119,12 @@ class RunSetup:
         return 4 * (self.dimension + experiment.initial_constants.size + bits)
 
     def request_length(self, model: FlatModel) -> int:
-        """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm."""
+        """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm.
+
+        What an algorithm's rule receives stands between parameters and constants.
+        """
         bits = 0 if self.mechanism is None else self.mechanism.sums.bits
-        return model.dimension + model.carried + bits
+        return self.kept.received_length + model.carried + bits
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
@@ -228,7 +240,7 @@ class RunSetup:
                 privacy=protection.record,
                 coins=self._noise(name, "sample"),
             )
-        return LocalTrainer(
+        trainer = LocalTrainer(
             client=name,
             dataset=data.train,
             records=data.size,
@@ -238,6 +250,7 @@ class RunSetup:
             privacy=protection.record,
             noise=self._noise(name),
         )
+        return self.kept.trainer(trainer) if self.kept.any else trainer
 
     def _statistics_client(self, name: str, part: Callable[[Protection], dict[str, Any]]) -> Client | None:
         """Returns what answers for the client before the first round; None if nothing is asked then."""

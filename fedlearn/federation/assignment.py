@@ -30,6 +30,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       accounts: what each client's records have spent before the run was taken up, as JSON.
       resumed: whether the run was taken up after an interruption.
       ledger: folder of the clients' ledgers; empty without.
+      directory: the run directory, where clients keep what stays with them between rounds.
     """
 
     experiment: str
@@ -39,6 +40,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     accounts: dict[str, str] = {}
     resumed: bool = False
     ledger: str = ""
+    directory: str = ""
 
     def __repr__(self) -> str:
         """Leaves the keys out."""

@@ -87,7 +87,9 @@ def conduct(
     opened = OpenRun.at(path, experiment, resume=resume, unique=ledger is not None)
     clients = experiment.population.clients
     enrolment = Enrolment.of(clients) if ledger is None else LedgerFolder(ledger).enrolment(clients)
-    setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
+    setup = RunSetup(
+        experiment=experiment, run=opened.run, roster=enrolment.roster, memory=opened.directory.memory
+    )
     told = _assignment(setup, enrolment, opened, ledger)
     with HostPool(told, logs=path / LOGS) as pool:
         transport = GridTransport(grid, addresses=pool.addresses)
@@ -103,4 +105,5 @@ def _assignment(setup: RunSetup, enrolment: Enrolment, opened: OpenRun, ledger: 
         accounts={name: json.dumps(account.to_dict()) for name, account in opened.accounts.items()},
         resumed=opened.checkpoint is not None,
         ledger="" if ledger is None else str(ledger),
+        directory=str(opened.directory.path),
     )

@@ -15,7 +15,9 @@ from fedlearn.privacy.account import Account
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.transport import Message
+from fedlearn.runs.directory import RunDirectory
 from fedlearn.secagg.roster import Roster
+from fedlearn.training.memory import HeldMemory
 
 
 class SimulatedClient:
@@ -43,6 +45,7 @@ def settle(assignment: Assignment) -> Mapping[str, Resident]:
         experiment=Experiment.from_toml_text(assignment.experiment),
         run=assignment.run,
         roster=Roster(version=1, members=dict(assignment.roster)),
+        memory=RunDirectory(Path(assignment.directory)).memory if assignment.directory else HeldMemory(),
     )
     bench = setup.workbench()
     keys = {name: SigningKey.from_bytes(key) for name, key in assignment.keys.items()}

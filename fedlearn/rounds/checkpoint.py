@@ -67,8 +67,8 @@ class Checkpoint:
             raise RunDirectoryError(f"{path} is not a checkpoint: {error}") from None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, and flushes it to the disk.
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Writes a file whole or not at all, and flushes it to the disk if it must be durable.
 
     Raises:
       RunDirectoryError: the folder is not writable or the disk is full; the old file stays.
@@ -79,7 +79,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         with partial.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):

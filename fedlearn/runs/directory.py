@@ -19,6 +19,7 @@ from safetensors.torch import save as to_safetensors
 from fedlearn.errors import RunDirectoryError
 from fedlearn.experiment import Experiment
 from fedlearn.rounds.checkpoint import Checkpoint, write_atomically
+from fedlearn.rounds.memory_folder import FolderMemory
 
 _OF_A_RUN = (
     "result.json",
@@ -55,6 +56,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{path} is not empty and holds no run; choose another folder with --out")
         for name in _OF_A_RUN:
             (path / name).unlink(missing_ok=True)
+        directory.memory.forget()
         directory.write("experiment.toml", experiment.to_toml())
         return directory
 
@@ -78,6 +80,11 @@ class RunDirectory:
     def checkpoint_path(self) -> Path:
         """Where the state after the last completed round lies."""
         return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def memory(self) -> FolderMemory:
+        """What the clients of a simulation keep between rounds, beside the checkpoint that it belongs to."""
+        return FolderMemory(self.path / "checkpoint" / "clients", durable=False)
 
     def write(self, name: str, text: str) -> None:
         """Writes a text file whole or not at all; raises RunDirectoryError if it cannot."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.receipts import Receipts, Witness
 from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Transport
-from fedlearn.runs.assessment import metrics_on
+from fedlearn.runs.assessment import metrics_of_run
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Progress, RoundReport
 from fedlearn.runs.result import Metrics
@@ -54,9 +54,15 @@ class Course:
 
     @property
     def model(self) -> Vector:
-        """The global vector as clients get it: the parameters, and the constants behind them."""
-        params = self.state.params
-        return params if self.constants is None else np.concatenate([params, self.constants])
+        """The global model: the parameters that travel, and the constants behind them."""
+        return self.request(())
+
+    def request(self, slots: Sequence[str]) -> Vector:
+        """Returns what clients are sent: parameters, some slots of the server's state, constants."""
+        vectors = [self.state.params, *(self.state.slots[name] for name in slots)]
+        if self.constants is not None:
+            vectors.append(self.constants)
+        return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
 
     @property
     def completed(self) -> int:
@@ -107,9 +113,12 @@ class Execution:
     def begin(self) -> Course:
         """Returns the course before the first release."""
         return Course(
-            state=self._experiment.algorithm.init(self._experiment.initial_params),
+            state=self._experiment.algorithm.init(self._initial_params()),
             accounts={name: Account() for name in self._accountable()},
         )
+
+    def _initial_params(self) -> Vector:
+        return self._experiment.split.shared_of(self._experiment.initial_params)
 
     def _accountable(self) -> list[str]:
         """Returns the clients that have an account from the start; of virtual ones each opens its own."""
@@ -175,7 +184,7 @@ class Execution:
         started = time.perf_counter()
         round = course.completed
         outcome = self._server.run_round(
-            course.model,
+            course.request(self._experiment.local_rule.received),
             self._setup.cohort(round),
             round=round,
             upcoming=self._upcoming(round),
@@ -221,7 +230,7 @@ class Execution:
         return RoundReport(
             round=outcome.round + 1,
             rounds=self._experiment.config.rounds,
-            metrics=self.evaluate(course),
+            metrics=self.evaluate(course, completed=outcome.round + 1),
             survivors=len(outcome.survivors),
             dropped=dict(outcome.dropped),
             failure=outcome.failure,
@@ -236,10 +245,9 @@ class Execution:
             simulated_seconds=outcome.simulated_seconds,
         )
 
-    def evaluate(self, course: Course) -> Metrics:
-        """Returns the metrics of the global model on the common test set; empty if there is none."""
-        self._model.load(course.model)
-        return metrics_on(self._experiment, self._model, self._experiment.population.test)
+    def evaluate(self, course: Course, *, completed: int) -> Metrics:
+        """Returns the metrics of the model after so many rounds; empty if there are no held-out records."""
+        return metrics_of_run(self._setup, self._model, course.model, completed=completed)
 
     def _save(self, course: Course) -> None:
         if self._directory is None:

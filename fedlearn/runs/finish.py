@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.runs.assessment import metrics_per_client
+from fedlearn.runs.assessment import metrics_of_clients
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.execution import Course
 from fedlearn.runs.holdings import HOLDINGS_FILE, holdings_of
@@ -31,13 +31,14 @@ def finish(
       RunDirectoryError: the folder is not writable or the disk is full; the checkpoint stays.
     """
     model = setup.experiment.build_model()
-    model.load(course.model)
+    per_client = metrics_of_clients(setup, model, course.model, completed=course.completed)
+    model.load(setup.kept.whole(course.model))
     result = result_of(
         setup,
         course,
         engine=engine,
         setup_seconds=setup_seconds,
-        per_client=metrics_per_client(setup.experiment, model),
+        per_client=per_client,
         baselines=baselines,
     )
     directory.write_model(model.state_dict())

@@ -178,6 +178,9 @@ def _trips_per_round(course: Course) -> float | None:
 def _findings(setup: RunSetup) -> list[str]:
     """Returns what the owner of the run should know about its records and its parameters."""
     found = [str(finding) for finding in setup.experiment.population.findings]
+    if setup.kept.split.names:
+        names = ", ".join(setup.kept.split.names)
+        found.append(f"{names} stay at each client: model.safetensors has their initial values")
     if setup.secure is not None and setup.secure.parameters.caution:
         found.append(f"secure aggregation: {setup.secure.parameters.caution}")
     if isinstance(setup.mechanism, DistributedGaussian):

@@ -9,6 +9,7 @@ import numpy as np
 from fedlearn._types import Vector
 from fedlearn.attacks import ATTACKS
 from fedlearn.attacks.scene import Attack, Scene, Trained, Transcript, Wiretap
+from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
@@ -35,6 +36,11 @@ def attack(
       UnknownName: no such attack.
       ConfigError: an argument that it does not take, or an experiment that it does not fit.
     """
+    if experiment.local_rule.remembers or experiment.config.model.local_layers:
+        raise ConfigError(
+            f"algorithm.name={experiment.config.algorithm.name!r} or model.local_layers: attacks read one"
+            " update of the whole model; attack the same experiment with 'fedavg' and no local layers"
+        )
     chosen: Attack = ATTACKS.build(name, arguments or {})
     scene = Scene(experiment=experiment, play=play, train=train)
     return chosen.run(scene, rng=np.random.default_rng(seed))

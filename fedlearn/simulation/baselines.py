@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -12,7 +14,8 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.statistics import constants_of, is_federated
-from fedlearn.runs.assessment import metrics_on, metrics_per_client, spread_of
+from fedlearn.rounds.memory_folder import FolderMemory
+from fedlearn.runs.assessment import metrics_of_clients, metrics_on, metrics_per_client, spread_of
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Labelled, Progress, RoundReport
 from fedlearn.runs.result import Baseline, Baselines, Metrics
@@ -75,14 +78,19 @@ def unprotected_baseline(
     """The same federation without any protection."""
     plain = unprotected(experiment)
     enrolment = Enrolment.needed_by(plain.config, plain.population)
-    setup = RunSetup(experiment=plain, run="unprotected", roster=enrolment.roster)
     watch = Labelled(progress, "unprotected")
-    with Engine(setup, enrolment, workers=workers) as engine:
-        execution = Execution(setup, engine, directory=None, progress=watch, strict=True)
-        course = execution.run(execution.begin())
-    model = plain.build_model()
-    model.load(course.model)
-    spread = spread_of(metrics_per_client(plain, model))
+    with TemporaryDirectory() as folder:
+        setup = RunSetup(
+            experiment=plain,
+            run="unprotected",
+            roster=enrolment.roster,
+            memory=FolderMemory(Path(folder), durable=False),
+        )
+        with Engine(setup, enrolment, workers=workers) as engine:
+            execution = Execution(setup, engine, directory=None, progress=watch, strict=True)
+            course = execution.run(execution.begin())
+        own = metrics_of_clients(setup, plain.build_model(), course.model, completed=course.completed)
+        spread = spread_of(own)
     return Baseline(metrics=course.rounds[-1]["metrics"], spread=spread)
 
 

@@ -56,7 +56,9 @@ class Engine:
             raise ConfigError(f"--workers {workers}: a ledger is written by one process; leave it out")
         self._setup = setup
         self._devices = devices_of(setup.experiment.config.devices)
-        workers = 1 if ledgers else self._number_of(workers)
+        # What clients keep in this process, its workers would not see.
+        alone = bool(ledgers) or (setup.kept.any and not setup.memory.everywhere)
+        workers = 1 if alone else self._number_of(workers)
         private = setup.experiment.config.privacy.enabled
         charges = shared_array(len(setup.experiment.population.clients) if private else 0, "<i8")
         self.clients = Residents(setup, enrolment, accounts or {}, charges, ledgers)

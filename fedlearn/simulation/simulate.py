@@ -56,7 +56,12 @@ def simulate(
         opened = OpenRun.at(path, experiment, resume=resume, unique=bool(ledgers))
         if resume:
             burn_cut_off(ledgers, opened.run)
-        setup = RunSetup(experiment=experiment, run=opened.run, roster=enrolment.roster)
+        setup = RunSetup(
+            experiment=experiment,
+            run=opened.run,
+            roster=enrolment.roster,
+            memory=opened.directory.memory,
+        )
         with Engine(setup, enrolment, opened.accounts, ledgers=ledgers, workers=workers) as engine:
             transport = clocked(setup, engine, now=opened.now)
             result = execute(opened, setup, transport, engine="inprocess", progress=progress, strict=True)

@@ -111,6 +111,7 @@ class Workbench:
         round: int,
         batches: Iterator[NDArray[np.int64]],
         gradient: Callable[[NDArray[np.int64]], bool],
+        offset: Vector | None = None,
     ) -> Vector:
         """Returns local − global, shape (d,), float32, after one optimizer step per batch.
 
@@ -121,6 +122,8 @@ class Workbench:
           batches: record indices of each step.
           gradient: writes the gradient for some records over the model's gradient buffer; returns whether
             the step is to be taken.
+          offset: what an algorithm adds to every gradient, shape (d,), float32; after the noise of
+            record-level DP, as it depends on no record of this round.
 
         Raises:
           ModelError: parameters became NaN or infinite.
@@ -129,6 +132,7 @@ class Workbench:
         model, mu = self.model, self.recipe.proximal
         model.load(params)
         anchor = model.values.clone() if mu > 0 else None
+        added = None if offset is None else torch.from_numpy(offset).to(model.values.device)
         flat = torch.nn.Parameter(model.values)
         flat.grad = model.gradient
         optimizer = self.recipe.build_optimizer(flat, round)
@@ -136,6 +140,8 @@ class Workbench:
         for indices in batches:
             if not gradient(indices):
                 continue
+            if added is not None:
+                flat.grad.add_(added)
             if anchor is not None:
                 add_proximal_gradient(flat.grad, model.values, anchor, mu)
             optimizer.step()
@@ -225,26 +231,38 @@ class LocalTrainer:
         if self.privacy is not None and self.noise is None:
             raise ConfigError(f"client {self.client!r}: privacy is given without a noise source")
 
-    def train(self, params: Vector, *, round: int) -> Vector:
-        """Returns this client's update for the round, shape (d,), float32."""
+    def train(self, params: Vector, *, round: int, offset: Vector | None = None) -> Vector:
+        """Returns this client's update for the round, shape (d,), float32.
+
+        Args:
+          params: the global vector, and behind it the constants that the model carries, if any.
+          round: round, counted from 0.
+          offset: what an algorithm adds to every gradient, shape (d,); None adds nothing.
+        """
         rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
         # Dropout layers draw from torch's generator; it is seeded here and put back afterwards.
         with seeded(int(rng.integers(2**63)), self.bench.open()):
             if self.privacy is None or self.noise is None:
-                return self._descend(params, round, rng)
-            return self._descend_privately(params, round, self.privacy, self.noise(round))
+                return self._descend(params, round, rng, offset)
+            return self._descend_privately(params, round, self.privacy, self.noise(round), offset)
 
-    def _descend(self, params: Vector, round: int, rng: np.random.Generator) -> Vector:
+    def _descend(self, params: Vector, round: int, rng: np.random.Generator, offset: Vector | None) -> Vector:
         scale = LossScale() if self.bench.device.precision == "float16" else None
         return self.bench.descend(
             params,
             round=round,
             batches=self.plan.batches(self.records, rng),
             gradient=partial(self.bench.mean_gradient, self.bench.placed(self.dataset), scale=scale),
+            offset=offset,
         )
 
     def _descend_privately(
-        self, params: Vector, round: int, privacy: RecordPrivacy, noise: NoiseSource
+        self,
+        params: Vector,
+        round: int,
+        privacy: RecordPrivacy,
+        noise: NoiseSource,
+        offset: Vector | None,
     ) -> Vector:
         dataset, device = self.bench.placed(self.dataset), self.bench.model.device
 
@@ -254,4 +272,4 @@ class LocalTrainer:
             return True
 
         samples = (poisson_sample(self.records, privacy, noise) for _ in range(self.plan.steps))
-        return self.bench.descend(params, round=round, batches=samples, gradient=gradient)
+        return self.bench.descend(params, round=round, batches=samples, gradient=gradient, offset=offset)

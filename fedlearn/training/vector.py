@@ -73,6 +73,15 @@ class FlatModel:
         return {p: part.view_as(p) for p, part in zip(parameters, parts, strict=True)}
 
     @property
+    def spans(self) -> dict[str, slice]:
+        """Name of each trainable parameter → where it lies in the flat vector."""
+        ends = np.cumsum([parameter.numel() for parameter in self._parameters.values()]).tolist()
+        return {
+            name: slice(end - parameter.numel(), end)
+            for (name, parameter), end in zip(self._parameters.items(), ends, strict=True)
+        }
+
+    @property
     def dimension(self) -> int:
         """Number of trainable parameters, d."""
         return self.values.numel()

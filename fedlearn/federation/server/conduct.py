@@ -26,6 +26,7 @@ from fedlearn.federation.terms import Proposal
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun, execute
+from fedlearn.training.memory import Elsewhere
 
 _log = logging.getLogger("flwr")
 
@@ -62,7 +63,7 @@ def conduct(grid: Any, experiment: str, config: ServerConfig, path: Path) -> Res
     proposal = _agreed(agreement, attendance, list(roster.members), least)
     _log.info("fedlearn: run %s, attempt %d, %d sites", path.name, proposal.attempt, len(proposal.sizes))
     run = _open(path, proposal, config, opened)
-    setup = RunSetup(experiment=run.experiment, run=run.run, roster=roster.clients)
+    setup = RunSetup(experiment=run.experiment, run=run.run, roster=roster.clients, memory=Elsewhere())
     steering = Steering(attendance=attendance, sites=list(proposal.sizes), least=_floor(setup, least))
     result = execute(run, setup, transport, engine="sites", progress=steering, strict=False)
     agreement.finish(list(nodes.connected().keys() & proposal.sizes.keys()))

@@ -62,7 +62,7 @@ class Enrolling:
                 breach = self._members(proposal)
             if breach is not None:
                 return _refusal(proposal.run, breach)
-            setup = setup_of(proposal, site=self.config.site, data=self.data, identity=self.identity)
+            setup = self._setup(proposal)
             breach = judge(self._full_case(config, proposal, setup))
         except ConfigError as error:
             breach = Breach(rule="experiment", asked=str(error)[:256], allowed="what can be set up")
@@ -80,10 +80,19 @@ class Enrolling:
         proposal = self.book.find(run)
         if proposal is None or proposal.roster != self.identity.roster.digest:
             return None
-        setup = setup_of(proposal, site=self.config.site, data=self.data, identity=self.identity)
+        setup = self._setup(proposal)
         if judge(self._full_case(setup.experiment.config, proposal, setup)) is not None:
             return None
         return self._participation(proposal, setup)
+
+    def _setup(self, proposal: Proposal) -> RunSetup:
+        return setup_of(
+            proposal,
+            site=self.config.site,
+            data=self.data,
+            identity=self.identity,
+            memory=self.config.path(self.config.state) / "memory",
+        )
 
     def _participation(self, proposal: Proposal, setup: RunSetup) -> Participation:
         return Participation(

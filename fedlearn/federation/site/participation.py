@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fedlearn.config import ExperimentConfig
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.setup import RunSetup
@@ -10,12 +12,23 @@ from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.terms import Proposal
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.rounds.client import Client
+from fedlearn.rounds.memory_folder import FolderMemory
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.latches import Latches
+from fedlearn.training.memory import HeldMemory
 
 
-def setup_of(proposal: Proposal, *, site: str, data: SiteData, identity: Identity) -> RunSetup:
+def setup_of(
+    proposal: Proposal, *, site: str, data: SiteData, identity: Identity, memory: Path | None = None
+) -> RunSetup:
     """Returns what the parties of a proposed run agree on, with this site's records in it.
+
+    Args:
+      proposal: the terms.
+      site: the site's name.
+      data: its records.
+      identity: its keys.
+      memory: folder for what it keeps between rounds, by run; None keeps it in this process.
 
     Raises:
       FedLearnError: the experiment cannot be set up, e.g. because the secure sum could overflow.
@@ -23,7 +36,12 @@ def setup_of(proposal: Proposal, *, site: str, data: SiteData, identity: Identit
     config = ExperimentConfig.from_toml_text(proposal.experiment)
     population = population_of(proposal.sizes, proposal.schema, held={site: data.held(config)})
     experiment = Experiment(config=config, known=population)
-    return RunSetup(experiment=experiment, run=proposal.run, roster=identity.roster.clients)
+    return RunSetup(
+        experiment=experiment,
+        run=proposal.run,
+        roster=identity.roster.clients,
+        memory=HeldMemory() if memory is None else FolderMemory(memory / proposal.run),
+    )
 
 
 class Participation:
