@@ -76,9 +76,8 @@ class Registry(Mapping[str, str]):
         self,
         name: str,
         arguments: Mapping[str, Any],
-        /,
-        *,
         offered: Mapping[str, Any] | None = None,
+        /,
         **given: Any,
     ) -> Any:
         """Returns ``part(**given, **arguments)`` with the arguments checked by name.

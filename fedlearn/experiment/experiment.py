@@ -200,7 +200,7 @@ class Experiment:
         """What the server does with the aggregate."""
         wanted = self.config.algorithm
         offered = {"share": self.config.cohort.fraction}
-        algorithm: Algorithm = ALGORITHMS.build(wanted.name, wanted.arguments, offered=offered)
+        algorithm: Algorithm = ALGORITHMS.build(wanted.name, wanted.arguments, offered)
         return algorithm
 
     @cached_property

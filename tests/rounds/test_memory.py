@@ -10,7 +10,7 @@ import pytest
 
 from fedlearn.errors import ProtocolError, RunDirectoryError
 from fedlearn.rounds.memory_folder import FolderMemory
-from fedlearn.training.memory import Elsewhere, HeldMemory, Memory
+from fedlearn.training.memory import Elsewhere, HeldMemory, Memory, Slots
 
 Make = Callable[[], Memory]
 
@@ -58,7 +58,7 @@ class TestEveryMemory:
         assert make().recall("a", "feedback", before=1) == {}
 
     def test_bits_and_dtypes_come_back(self, make: Make) -> None:
-        kept = {"x": np.array([np.pi, -0.0, 1e-42], np.float32), "n": np.array([7], np.int64)}
+        kept: Slots = {"x": np.array([np.pi, -0.0, 1e-42], np.float32), "n": np.array([7], np.int64)}
         make().keep("a", "training", round=0, slots=kept)
         found = make().recall("a", "training", before=1)
         assert {name: (array.dtype, array.tobytes()) for name, array in found.items()} == {
