@@ -80,9 +80,17 @@ flower: $(VENV)/.installed  ## Run the quickstart with `flwr run .`, offline and
 	  --federation-config 'num-supernodes=5 client-resources-num-cpus=1 init-args-log-to-driver=false'
 	@test -f "$(FLOWER_RUN)/result.json" || { cat "$(FLOWER_RUN)/failure.json"; exit 1; }
 
+# A folder with a folder per data set: some questions are asked of data that does not come with fedlearn.
+FEDLEARN_DATA ?= $(wildcard $(CURDIR)/../shared/data)
+SCENARIOS = $(BIN)/fedlearn scenarios --jobs 2 $(if $(FEDLEARN_DATA),--data "$(FEDLEARN_DATA)")
+
 .PHONY: simulations
-simulations: $(VENV)/.installed  ## Run every experiment in simulations/
-	@set -e; for file in simulations/*.toml; do echo "$$file"; $(BIN)/fedlearn simulate "$$file"; done
+simulations: $(VENV)/.installed  ## Answer the questions of simulations/ and write its page: at most a quarter of an hour
+	@$(SCENARIOS)
+
+.PHONY: simulations-long
+simulations-long: $(VENV)/.installed  ## Answer the long questions too: hours
+	@$(SCENARIOS) --long
 
 .PHONY: docs
 docs: $(VENV)/.developing  ## Build the documentation into site/

@@ -17,6 +17,9 @@ ATTACKS = Registry(
         "sum-inversion": "fedlearn.attacks.linear_inversion:SumInversion",
         "gradient-matching": "fedlearn.attacks.gradient_matching:GradientMatching",
         "imprint": "fedlearn.attacks.imprint:Imprint",
+        "sum-imprint": "fedlearn.attacks.imprint:SumImprint",
+        "property": "fedlearn.attacks.client_property:ClientProperty",
+        "one-run-audit": "fedlearn.attacks.one_run:OneRunAudit",
         "membership": "fedlearn.attacks.membership:Membership",
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 from fedlearn._types import Vector
 from fedlearn.attacks.linear_inversion import FirstLayer, ratios
 from fedlearn.attacks.recovery import recovery_report
-from fedlearn.attacks.scene import Scene, gradient_of, one_step
+from fedlearn.attacks.scene import Scene, Transcript, gradient_of, one_step
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
-from fedlearn.runs.attack_report import AttackReport
+from fedlearn.runs.attack_report import AttackReport, Sees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +34,39 @@ class Imprint:
 
     records: int = 8
 
+    word: ClassVar[str] = "imprint"
+    sees: ClassVar[Sees] = "one update"
+
+    def _seen(self, transcript: Transcript) -> list[NDArray[Any]]:
+        return list(transcript.received.values())
+
     def run(self, scene: Scene, *, rng: np.random.Generator) -> AttackReport:
         """Sends the forged model and reads the vectors that come back."""
         cut, truth = one_step(scene.experiment, records=self.records, rng=rng)
         layer = FirstLayer.of(cut, truth[0])
         forged = _forged(cut, layer, scene.public())
-        received = scene.play(cut, forged).received.values()
         shape = tuple(truth.shape[1:])
-        found = [_differences(layer, gradient_of(vector, cut), shape) for vector in received]
+        seen = self._seen(scene.play(cut, forged))
+        found = [_differences(layer, gradient_of(vector, cut), shape) for vector in seen]
         return recovery_report(
-            "imprint",
+            self.word,
             adversary="a malicious server",
-            sees="one update",
+            sees=self.sees,
             public=scene.public(),
             truth=truth,
             candidates=torch.cat([truth[:0], *found]),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumImprint(Imprint):
+    """The same off the aggregate: the bins of all clients together, which masks do not hide."""
+
+    word: ClassVar[str] = "sum-imprint"
+    sees: ClassVar[Sees] = "the sum"
+
+    def _seen(self, transcript: Transcript) -> list[NDArray[Any]]:
+        return [] if transcript.aggregate is None else [transcript.aggregate]
 
 
 def _forged(experiment: Experiment, layer: FirstLayer, public: Tensor) -> Vector:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,13 +14,31 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from fedlearn._validate import in_range
-from fedlearn.attacks.scene import Scene, with_records
+from fedlearn.attacks.scene import Scene, Trained, with_records
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.privacy.tradeoff import largest_auc
 from fedlearn.runs.attack_report import AttackReport
 
 SUCCESS_AUC = 0.6
 _SMALLEST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shadows:
+    """Models trained on halves of the records.
+
+    Attributes:
+      inside: who was in which, (models, n).
+      confidence: of each in each record's class, (models, n).
+      accuracy: mean over the models on the public records.
+      trained: the last of them.
+    """
+
+    inside: NDArray[np.bool_] = field(repr=False)
+    confidence: NDArray[np.float64] = field(repr=False)
+    accuracy: float
+    trained: Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +64,8 @@ class Membership:
 
     def run(self, scene: Scene, *, rng: np.random.Generator) -> AttackReport:
         """Trains the models and attacks; the score is the mean AUC over the targets."""
-        inside, confidence, epsilon, delta = self._shadows(scene, rng)
+        shadows = self._shadows(scene, rng)
+        inside, confidence = shadows.inside, shadows.confidence
         scores = [likelihood_ratios(confidence, inside, target) for target in range(self.targets)]
         areas = np.array([auc(score, inside[target]) for target, score in enumerate(scores)])
         rates = [tpr_at(score, inside[target], fpr=0.01) for target, score in enumerate(scores)]
@@ -54,10 +74,9 @@ class Membership:
             "tpr_at_fpr_0.01": round(float(np.mean(rates)), 4),
             "models": self.models,
             "targets": self.targets,
+            "accuracy": round(shadows.accuracy, 4),
+            **_promised(shadows.trained),
         }
-        if epsilon is not None:
-            details["epsilon"] = epsilon
-            details["tpr_bound_at_fpr_0.01"] = round(min(1.0, math.exp(min(epsilon, 50)) * 0.01 + delta), 4)
         return AttackReport(
             attack="membership",
             adversary="a recipient of the model",
@@ -69,10 +88,8 @@ class Membership:
             details=details,
         )
 
-    def _shadows(
-        self, scene: Scene, rng: np.random.Generator
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64], float | None, float]:
-        """Returns who was in which model (models, n), their confidences (models, n), and (ε, δ) of one."""
+    def _shadows(self, scene: Scene, rng: np.random.Generator) -> _Shadows:
+        """Trains every model on its half of the records."""
         held = scene.held()
         sizes = {name: len(targets) for name, (_, targets) in held.items()}
         if min(sizes.values()) < 2:
@@ -81,28 +98,44 @@ class Membership:
         targets = torch.cat([targets for _, targets in held.values()])
         inside = np.zeros((self.models, len(targets)), dtype=np.bool_)
         confidence = np.zeros(inside.shape)
-        epsilon, delta = None, 0.0
+        public = scene.public_records()
+        correct = []
         for number in range(self.models):
             chosen = {name: np.sort(rng.permutation(size)[: size // 2]) for name, size in sizes.items()}
             inside[number] = _mask(chosen, sizes)
             half = with_records(scene.experiment, chosen)
             trained = scene.train(half)
-            epsilon, delta = trained.epsilon, trained.delta
             confidence[number] = confidences(half, trained.params, inputs, targets)
-        return inside, confidence, epsilon, delta
+            correct.append(float((confidences(half, trained.params, *public, rival=torch.amax) > 0).mean()))
+        return _Shadows(
+            inside=inside, confidence=confidence, accuracy=float(np.mean(correct)), trained=trained
+        )
 
 
 def confidences(
-    experiment: Experiment, params: NDArray[np.float32], inputs: Tensor, targets: Tensor
+    experiment: Experiment,
+    params: NDArray[np.float32],
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    rival: Callable[..., Tensor] = torch.logsumexp,
 ) -> NDArray[np.float64]:
-    """Returns log p/(1 − p) of the true class for each record, (n,): near normal over models."""
+    """Returns log p/(1 − p) of the true class for each record, (n,): near normal over models.
+
+    Args:
+      experiment: whose model it is.
+      params: of the model.
+      inputs: (n, …).
+      targets: true classes, (n,).
+      rival: what the other classes' logits come to; their greatest makes this the margin of the true class.
+    """
     model = experiment.build_model()
     model.load(params)
     model.module.eval()
     with torch.no_grad():
         logits = model.module(inputs).double()
     own = logits.gather(1, targets[:, None]).squeeze(1)
-    others = logits.scatter(1, targets[:, None], -torch.inf).logsumexp(dim=1)
+    others = rival(logits.scatter(1, targets[:, None], -torch.inf), dim=1)
     result: NDArray[np.float64] = (own - others).numpy()
     return result
 
@@ -150,6 +183,15 @@ def upper_limit(values: NDArray[np.float64]) -> float:
     """Returns the one-sided 95 % upper confidence limit of the mean (Student's t)."""
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean() + student.ppf(0.95, len(values) - 1) * error)
+
+
+def _promised(trained: Trained) -> dict[str, float]:
+    """Returns what the accounted privacy alone promises: ε, and bounds on both rates."""
+    if trained.epsilon is None:
+        return {}
+    bound = math.exp(min(trained.epsilon, 50)) * 0.01 + trained.delta
+    promised = {"epsilon": trained.epsilon, "tpr_bound_at_fpr_0.01": round(min(1.0, bound), 4)}
+    return promised | ({"auc_bound": round(largest_auc(trained.events), 4)} if trained.events else {})
 
 
 def _mask(chosen: dict[str, NDArray[np.int64]], sizes: dict[str, int]) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from torch.utils.data import Subset
 from fedlearn._types import Vector
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.privacy.events import Event
 from fedlearn.rounds.transport import Lost, Message, Transport
 from fedlearn.runs.attack_report import AttackReport
 from fedlearn.training.batches import RecordSet, fetch
@@ -42,11 +43,13 @@ class Trained:
       params: the final model, shape (d,).
       epsilon: what the run is accounted at; None without DP.
       delta: δ of that ε.
+      events: what the client that spent most has released, if its records are what is protected.
     """
 
     params: Vector = field(repr=False)
     epsilon: float | None
     delta: float
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +77,18 @@ class Scene:
         Raises:
           ConfigError: the experiment has none.
         """
+        return self.public_records()[0]
+
+    def public_records(self) -> tuple[Tensor, Tensor]:
+        """Returns the test set as (inputs, targets).
+
+        Raises:
+          ConfigError: the experiment has none.
+        """
         test = self.experiment.population.test
         if test is None:
             raise ConfigError("an attack is scored against public records: give the experiment a test set")
-        return fetch(test, np.arange(len(test)))[0]  # type: ignore[arg-type]  # torch types no __len__
+        return fetch(test, np.arange(len(test)))  # type: ignore[arg-type]  # torch types no __len__
 
 
 class Attack(Protocol):
@@ -120,15 +131,27 @@ def with_records(
       chosen: client → indices into its training records; the others leave the federation.
       sections: configuration sections to replace besides.
     """
+    held = experiment.population.clients
+    cut: dict[str, RecordSet] = {
+        name: Subset(held[name].train, indices.tolist()) for name, indices in chosen.items()
+    }
+    return with_clients(experiment, cut, **sections)
+
+
+def with_clients(experiment: Experiment, clients: Mapping[str, RecordSet], **sections: Any) -> Experiment:
+    """Returns the experiment with other clients, who hold these records.
+
+    Args:
+      experiment: the original; test set, model, loss, metrics and protections stay.
+      clients: client → its training records.
+      sections: configuration sections to replace besides.
+    """
     population = experiment.population
     arguments = dict(experiment.config.model.arguments)
     if population.classes is not None:
         arguments.setdefault("classes", population.classes)
     if population.vocabulary is not None:
         arguments.setdefault("vocabulary", population.vocabulary)
-    clients: dict[str, RecordSet] = {
-        name: Subset(population.clients[name].train, indices.tolist()) for name, indices in chosen.items()
-    }
     data = {**experiment.config.data.model_dump(), "declared_size": None}
     config = experiment.config.with_settings(
         data=data,
@@ -138,7 +161,7 @@ def with_records(
         },
         **sections,
     )
-    return replace(experiment, config=config, clients=clients, test=population.test)
+    return replace(experiment, config=config, clients=dict(clients), test=population.test)
 
 
 def one_step(experiment: Experiment, *, records: int, rng: np.random.Generator) -> tuple[Experiment, Tensor]:

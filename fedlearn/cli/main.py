@@ -20,6 +20,7 @@ COMMANDS = {
     "audit": "plant canaries in an experiment and bound the ε that it really spends",
     "attack": "show what an adversary gets, without and with each protection",
     "sweep": "run an experiment over a grid of settings and several seeds",
+    "scenarios": "answer the questions of a folder and write its page of answers",
     "up": "try a federation on this machine: one command, real certificates, a process per site",
     "provision": "set a federation up: certificates, signed roster, a kit for everyone",
     "site": "run, check or ask the process that holds a site's records",

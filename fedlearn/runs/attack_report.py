@@ -42,8 +42,13 @@ class AttackReport(BaseModel):
     attack: str = Field(description="the word that it is registered under")
     adversary: str = Field(description="who it is, as a noun phrase")
     sees: Sees
-    score: Literal["psnr_db", "auc"] = Field(
-        description="what is measured: how near recovered records come, or how well members are told"
+    about: Literal["a record", "a client"] = Field(
+        default="a record",
+        description="whose secret it is; record-level privacy promises little about all that a client holds",
+    )
+    score: Literal["psnr_db", "auc", "epsilon"] = Field(
+        description="what is measured: how near recovered records come, how well two kinds are told apart,"
+        " or the least ε that the outcome leaves possible"
     )
     value: float = Field(description="the score; larger is worse for the records")
     null: float = Field(description="the best guess of one who has seen nothing of the run")

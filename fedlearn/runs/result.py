@@ -25,6 +25,9 @@ class Baseline(_Part):
     spread: dict[str, tuple[float, float]] = Field(
         default_factory=dict, description="least and greatest over clients, each on its own held-out records"
     )
+    own: Metrics | None = Field(
+        default=None, description="mean over clients, each on its own held-out records"
+    )
     reason: str | None = Field(default=None, description="why there are no metrics")
 
 
@@ -81,7 +84,7 @@ class CommunicationEntry(_Part):
 
 
 class Timing(_Part):
-    """Wall-clock seconds and rates."""
+    """Seconds and rates, by the clock on the wall unless they are CPU seconds."""
 
     setup_s: float
     first_round_s: float
@@ -90,6 +93,9 @@ class Timing(_Part):
     client_updates_per_s: float
     simulated_s: float | None = Field(
         default=None, description="all rounds on the simulated clock; null without fleet.enabled"
+    )
+    cpu_s: float | None = Field(
+        default=None, description="CPU seconds of a simulation with its baselines and worker processes"
     )
 
 

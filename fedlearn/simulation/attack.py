@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.privacy.account import Account
 from fedlearn.runs.attack_report import AttackReport
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import Silent
@@ -47,15 +49,22 @@ def attack(
 
 
 def play(experiment: Experiment, params: Vector) -> Transcript:
-    """Runs round 0 from the given parameters and returns what its server saw."""
+    """Runs round 0 from the given parameters and returns what its server saw.
+
+    Under secure aggregation vectors are masked, also where the experiment leaves the keys out (``ideal``).
+    """
+    secure = experiment.config.secure_aggregation.model_dump()
+    experiment = replace(
+        experiment, config=experiment.config.with_settings(secure_aggregation={**secure, "mode": "masked"})
+    )
     enrolment = Enrolment.of(experiment.population.clients)
     setup = RunSetup(experiment=experiment, run=_RUN, roster=enrolment.roster)
     wiretap = Wiretap(in_one_process(setup, enrolment))
     model = np.concatenate([params, experiment.initial_constants])
     outcome = setup.server(wiretap, strict=True).run_round(model, experiment.cohort(0), round=0)
-    secure = setup.secure
+    ring = setup.secure
     received = {
-        client: vector.astype(np.float64) if secure is None else secure.encoding.decode(vector)
+        client: vector.astype(np.float64) if ring is None else ring.encoding.decode(vector)
         for client, vector in wiretap.vectors.items()
     }
     return Transcript(received=received, aggregate=outcome.update)
@@ -69,4 +78,6 @@ def train(experiment: Experiment) -> Trained:
     execution = Execution(setup, transport, directory=None, progress=Silent(), strict=True)
     course = execution.run(execution.begin())
     delta = experiment.config.privacy.delta
-    return Trained(params=course.model, epsilon=course.epsilon(delta), delta=delta)
+    by_record = [] if experiment.config.privacy.unit == "client" else list(course.accounts.values())
+    most = max(by_record, key=lambda account: account.epsilon(delta=delta), default=Account())
+    return Trained(params=course.model, epsilon=course.epsilon(delta), delta=delta, events=most.events)

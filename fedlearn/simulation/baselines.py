@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,15 +91,14 @@ def unprotected_baseline(
             execution = Execution(setup, engine, directory=None, progress=watch, strict=True)
             course = execution.run(execution.begin())
         own = metrics_of_clients(setup, plain.build_model(), course.model, completed=course.completed)
-        spread = spread_of(own)
-    return Baseline(metrics=course.rounds[-1]["metrics"], spread=spread)
+    return Baseline(metrics=course.rounds[-1]["metrics"], spread=spread_of(own), own=mean_of(own.values()))
 
 
 def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
     """Each client alone: as many rounds on its own records, without protection.
 
     Returns:
-      The mean over the clients' models on the common test set; the spread of each model on its own
+      The mean over the clients' models on the common test set; mean and spread of each model on its own
       client's held-out records.
     """
     bench = experiment.workbench()
@@ -112,7 +112,7 @@ def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
             on_own[name] = metrics_on(experiment, bench.model, data.test)
         progress.round_done(RoundReport(round=done, rounds=len(clients), metrics={}, survivors=1))
     progress.end()
-    return Baseline(metrics=mean_of(on_common), spread=spread_of(on_own))
+    return Baseline(metrics=mean_of(on_common), spread=spread_of(on_own), own=mean_of(on_own.values()))
 
 
 def pooled_baseline(experiment: Experiment, progress: Progress) -> Baseline:
@@ -122,14 +122,16 @@ def pooled_baseline(experiment: Experiment, progress: Progress) -> Baseline:
     bench.model.load(_alone(experiment, bench, "pooled", experiment.population.pooled()))
     metrics = metrics_on(experiment, bench.model, experiment.population.test)
     progress.end()
-    return Baseline(metrics=metrics, spread=spread_of(metrics_per_client(experiment, bench.model)))
+    by_client = metrics_per_client(experiment, bench.model)
+    return Baseline(metrics=metrics, spread=spread_of(by_client), own=mean_of(by_client.values()))
 
 
-def mean_of(entries: list[Metrics]) -> Metrics:
-    """Returns the mean of each metric over the entries where it is defined."""
+def mean_of(entries: Iterable[Metrics]) -> Metrics:
+    """Returns the mean of each metric over the entries where it is defined; empty without entries."""
+    found = list(entries)
     means: Metrics = {}
-    for metric in entries[0]:
-        values = [value for entry in entries if (value := entry[metric]) is not None]
+    for metric in found[0] if found else ():
+        values = [value for entry in found if (value := entry[metric]) is not None]
         means[metric] = float(np.mean(values)) if values else None
     return means
 

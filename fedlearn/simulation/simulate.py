@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def simulate(
     Raises:
       FedLearnError: one of its kinds, each with the value, the bound and the way out.
     """
+    started = _cpu_seconds()
     progress = progress or Silent()
     path = Path(out) if out is not None else Path("runs") / experiment.config.name
     folder = None if ledger is None else LedgerFolder(Path(ledger))
@@ -66,4 +68,12 @@ def simulate(
             transport = clocked(setup, engine, now=opened.now)
             result = execute(opened, setup, transport, engine="inprocess", progress=progress, strict=True)
         baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
-        return amend(opened.directory, result, baselines)
+        spent = round(_cpu_seconds() - started, 3)
+        timed = result.model_copy(update={"timing": result.timing.model_copy(update={"cpu_s": spent})})
+        return amend(opened.directory, timed, baselines)
+
+
+def _cpu_seconds() -> float:
+    """Returns what this process and its children that have ended have computed."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

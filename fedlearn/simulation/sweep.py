@@ -176,7 +176,7 @@ def _outcomes(wanted: Mapping[int, Cell], out: Path, jobs: int) -> Iterator[tupl
         return
     # Spawned, because torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         waiting = {
             pool.submit(_run_text, cell.experiment.to_toml(), out / cell.folder): number
             for number, cell in wanted.items()

@@ -18,6 +18,13 @@ CLIENTS = 5
 PRIVATE = {"rounds": 5, "privacy": {"enabled": True, "epsilon": 3.0, "delta": 1e-3}}
 """Few rounds, to be quick: the noise is calibrated to all of them, however many."""
 
+PRIVATE_CLIENTS = {
+    "rounds": 5,
+    "privacy": {"enabled": True, "unit": "client", "noise": "distributed", "epsilon": 3.0, "delta": 1e-3},
+    "aggregation": {"weights": "uniform"},
+    "secure_aggregation": {"enabled": True},
+}
+
 
 def images(count: int, seed: int) -> TensorDataset:
     """Blurred noise of 8×8 pixels, mostly dark as most images are: records that no guess comes near."""

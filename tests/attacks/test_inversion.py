@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fedlearn.attacks.gradient_matching import GradientMatching
-from fedlearn.attacks.imprint import Imprint
+from fedlearn.attacks.imprint import Imprint, SumImprint
 from fedlearn.attacks.linear_inversion import FirstLayer, SumInversion, UpdateInversion, ratios
-from fedlearn.attacks.recovery import best_psnr, blind_psnr, range_of
+from fedlearn.attacks.pictures import pictures_of
+from fedlearn.attacks.recovery import best_psnr, blind_psnr, nearest, range_of
 from fedlearn.attacks.scene import Attack
 from fedlearn.errors import ConfigError
 from tests.attacks.scenes import scene, victim
@@ -37,7 +42,23 @@ def test_peak_signal_to_noise_ratio_by_hand() -> None:
 
 def test_candidates_that_are_not_finite_are_guesses_like_others() -> None:
     wild = torch.tensor([[float("nan"), float("inf")]])
-    assert best_psnr(torch.tensor([[0.0, 1.0]]), wild, low=0.0, high=1.0) == [120.0]
+    truth = torch.tensor([[0.0, 1.0]])
+    assert nearest(truth, wild, low=0.0, high=1.0).tolist() == truth.tolist()
+
+
+def test_the_nearest_candidate_is_chosen_for_each_record() -> None:
+    truth = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    found = nearest(truth, torch.tensor([[0.9, 0.1], [0.1, 0.8]]), low=0.0, high=1.0)
+    torch.testing.assert_close(found, torch.tensor([[0.1, 0.8], [0.9, 0.1]]))
+
+
+def test_images_are_kept_beside_what_came_out() -> None:
+    truth = torch.stack([torch.zeros(1, 2, 3), torch.ones(1, 2, 3)])
+    [black, white] = pictures_of(truth, 1 - truth, [0.0, 0.0], low=0.0, high=1.0)
+    assert (black.truth, black.found) == (white.found, white.truth)
+    image = Image.open(io.BytesIO(base64.b64decode(white.truth)))
+    assert (image.size, image.getextrema()) == ((3, 2), (255, 255))
+    assert pictures_of(torch.zeros(1, 4), torch.zeros(1, 4), [0.0], low=0.0, high=1.0) == []
 
 
 @pytest.mark.parametrize("inputs", [torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int64)])
@@ -56,6 +77,11 @@ def test_a_masked_update_is_noise(attack: Attack) -> None:
 def test_the_sum_of_masked_updates_still_gives_records_away() -> None:
     report = SumInversion().run(scene(victim(secure_aggregation=MASKED)), rng=rng())
     assert report.details["recovered"] > 0
+
+
+def test_the_sum_of_masked_updates_still_carries_an_imprint() -> None:
+    report = SumImprint(records=4).run(scene(victim(secure_aggregation=MASKED)), rng=rng())
+    assert report.details["recovered"] >= 0.5 * report.details["records"]
 
 
 def test_imprint_recovers_most_of_a_batch() -> None:

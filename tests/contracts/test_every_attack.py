@@ -10,7 +10,7 @@ import pytest
 from fedlearn.attacks import ATTACKS
 from fedlearn.attacks.scene import Attack, Scene
 from fedlearn.runs.attack_report import AttackReport
-from tests.attacks.scenes import PRIVATE, blind, scene, victim
+from tests.attacks.scenes import PRIVATE, PRIVATE_CLIENTS, blind, scene, victim
 
 QUICK: dict[str, dict[str, Any]] = {
     "membership": {"models": 16, "targets": 5},
@@ -41,8 +41,9 @@ class TestEveryAttack:
         # An AUC over 80 records spreads by some 0.03 per target around ½; a PSNR stays below the guess.
         assert report.value <= report.null + (0.1 if report.score == "auc" else 0.0)
 
-    def test_fails_under_record_level_privacy(self, word: str) -> None:
-        report = run(word, scene(victim(**PRIVATE)))
+    def test_fails_under_privacy_of_what_it_is_about(self, word: str) -> None:
+        about = run(word, blind(victim())).about
+        report = run(word, scene(victim(**{"a record": PRIVATE, "a client": PRIVATE_CLIENTS}[about])))
         assert not report.succeeded
 
     def test_says_who_sees_what_in_plain_values(self, word: str) -> None:
