@@ -7,10 +7,12 @@ import json
 import sys
 from pathlib import Path
 
+from fedlearn.cli.profile import profile_lines
 from fedlearn.cli.progress import LiveProgress, PlainProgress
 from fedlearn.cli.table import summary_lines
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.runs.profile import Profile
 from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
 from fedlearn.runs.trackers import TRACKERS
@@ -47,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"log public scalars too: {', '.join(TRACKERS)}, or module:Name; may be repeated",
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="say where the time went: a table, profile.json, the report"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON and nothing else")
     parser.add_argument("--quiet", action="store_true", help="print only where the run directory is")
 
@@ -61,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(result.directory)
     else:
         print("\n".join(summary_lines(result)))
+        if arguments.profile and (profile := Profile.load(out)) is not None:
+            print("\n".join(["", *profile_lines(profile)]))
     return 0
 
 
@@ -87,12 +94,14 @@ def _result(arguments: argparse.Namespace, experiment: Experiment, out: Path) ->
     if arguments.engine == "flower":
         if arguments.workers is not None:
             raise ConfigError("--workers is of the in-process engine; Flower's takes one node per core")
+        if arguments.profile:
+            raise ConfigError("--profile is of the in-process engine; leave it out, or leave out --engine")
         from fedlearn.simulation.flower import simulate_flower
 
         return simulate_flower(experiment, **options)
     from fedlearn.simulation import simulate
 
-    return simulate(experiment, workers=arguments.workers, **options)
+    return simulate(experiment, workers=arguments.workers, profile=arguments.profile, **options)
 
 
 def _tracked(progress: Progress, names: list[str], out: Path, name: str) -> Progress:

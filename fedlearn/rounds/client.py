@@ -34,6 +34,7 @@ from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import Releases
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.rounding import RandomBits
+from fedlearn.stopwatch import phase, timed
 
 
 class Trainer(Protocol):
@@ -191,19 +192,23 @@ class Client:
             update = self._trainer.train(params, round=round)
             return update if secure is None else self._encoded(update, secure, round)
         model, clip_norm = mechanism.sums.received(params)
-        vector = mechanism.protect(
-            self._trainer.train(model, round=round),
-            weight=self._protection.weight,
-            clip_norm=clip_norm,
-            label=(self.run, round),
-            noise=self._noise(round),
-        )
+        update = self._trainer.train(model, round=round)
+        with phase("clipping"):
+            vector = mechanism.protect(
+                update,
+                weight=self._protection.weight,
+                clip_norm=clip_norm,
+                label=(self.run, round),
+                noise=self._noise(round),
+            )
         return vector if secure is None else self._encoded(vector, secure, round)
 
+    @timed("masking")
     def _encoded(self, vector: NDArray[Any], secure: SecureSum, round: int) -> RingVector:
         """Returns the vector in the ring: weighted and rounded, or integers with our part of the noise."""
         if secure.noise is not None:
-            vector = secure.noise.part(vector, self._noise(round))
+            with phase("noise"):
+                vector = secure.noise.part(vector, self._noise(round))
         if vector.dtype.kind == "i":
             # The conversion to an unsigned type is the reduction modulo 2^b.
             return vector.astype(secure.encoding.dtype)

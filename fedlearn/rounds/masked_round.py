@@ -17,6 +17,7 @@ from fedlearn.rounds.protection import SecureSum
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.server import ServerSession
 from fedlearn.secagg.step import Step
+from fedlearn.stopwatch import phase, timed
 
 Observe = Callable[[int, int, int], None]
 """Called with (round, clients done, cohort size) as masked updates arrive."""
@@ -144,9 +145,10 @@ class _MaskedRound:
         while not self._session.finished:
             step = self._session.step
             self._trip(params)
-            self._session.advance()
-            if self._ahead is not None:
-                self._ahead.close(step, accused=self._session.complaints)
+            with phase("masking"):
+                self._session.advance()
+                if self._ahead is not None:
+                    self._ahead.close(step, accused=self._session.complaints)
 
     def _trip(self, params: Vector) -> None:
         """Sends the requests of the open step and feeds the sessions the answers."""
@@ -159,6 +161,7 @@ class _MaskedRound:
                 done += 1
                 self._observe(self._exchange.round, done, asked)
 
+    @timed("masking")
     def _requests(self) -> dict[str, Request]:
         """Returns one request per client: for this round's session, for the next one's, or for both."""
         step, round = self._session.step, self._exchange.round
@@ -173,6 +176,7 @@ class _MaskedRound:
             requests[client] = SecureRequest(run=self._run, round=round + 1, payload=payload)
         return requests
 
+    @timed("masking")
     def _take(self, client: str, reply: Reply, message: Message) -> bool:
         """Feeds the sessions an answer; returns whether this round's session took it."""
         if not isinstance(reply, SecureReply):

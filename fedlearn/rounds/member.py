@@ -16,6 +16,7 @@ from fedlearn.rounds.protection import SecureSum
 from fedlearn.secagg.client import ClientSession
 from fedlearn.secagg.latches import Latches
 from fedlearn.secagg.step import Step, step_of
+from fedlearn.stopwatch import timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Member:
         self._membership = membership
         self._sessions: dict[int, ClientSession] = {}
 
+    @timed("masking")
     def answer(self, round: int, payload: bytes) -> bytes:
         """Returns the answer to a request of any step but the masked input.
 
@@ -66,6 +68,7 @@ class Member:
             return self._open(round, payload)
         return self._session_of(round).receive(payload)
 
+    @timed("masking")
     def accept(self, round: int, payload: bytes, params: Vector) -> bytes | None:
         """Checks the request for the masked input; training and :meth:`mask` follow.
 
@@ -85,6 +88,7 @@ class Member:
             return fault.complaint
         return None
 
+    @timed("masking")
     def mask(self, round: int, vector: RingVector) -> bytes:
         """Masks an encoded update in place; returns the signed header that travels beside it."""
         return self._session_of(round).mask(vector)

@@ -28,6 +28,7 @@ from fedlearn.rounds.receipts import Receipts, Witness, collect, witness
 from fedlearn.rounds.transport import Adding, Transport
 from fedlearn.secagg.ring import add_in_ring
 from fedlearn.secagg.roster import Roster
+from fedlearn.stopwatch import phase, timed
 
 Sum = tuple[Vector, tuple[str, ...], float | None]
 """The aggregate, the clients in it, and the next clipping norm under client-level DP."""
@@ -185,9 +186,10 @@ class RoundServer:
         norm = self._mechanism.sums.clip_norm if clip_norm is None else clip_norm
         request = self._mechanism.sums.request(params, clip_norm=norm)
         total, survivors = self._summed(request, cohort, exchange, upcoming)
-        released = self._mechanism.release(
-            total, clip_norm=norm, label=(self._run, exchange.round), noise=self._noise(exchange.round)
-        )
+        with phase("noise"):
+            released = self._mechanism.release(
+                total, clip_norm=norm, label=(self._run, exchange.round), noise=self._noise(exchange.round)
+            )
         return released.update, survivors, released.clip_norm
 
     def _averaged(
@@ -195,7 +197,8 @@ class RoundServer:
     ) -> tuple[Vector, tuple[str, ...]]:
         if self._secure is None:
             accumulator, survivors = self._in_the_clear(params, cohort, exchange)
-            return accumulator.result(), survivors
+            with phase("aggregation"):
+                return accumulator.result(), survivors
         ring, survivors = self._in_the_ring(self._secure, params, cohort, exchange, upcoming)
         return self._mean(self._secure, ring, survivors, exchange.round), survivors
 
@@ -242,14 +245,16 @@ class RoundServer:
         for client, vector in self._vectors(params, cohort, exchange, np.dtype(np.float32)):
             try:
                 if vector is not None:
-                    accumulator.add(vector, weight=self._weights[client])
+                    with phase("aggregation"):
+                        accumulator.add(vector, weight=self._weights[client])
             except ProtocolError as error:
                 exchange.drop(client, type(error).__name__)
                 continue
             survivors.append(client)
         if isinstance(accumulator, WeightedSum):
             for partial in self._partial_sums():
-                accumulator.merge(partial)
+                with phase("aggregation"):
+                    accumulator.merge(partial)
         return accumulator, tuple(sorted(survivors))
 
     def _ideal(
@@ -259,10 +264,12 @@ class RoundServer:
         survivors = []
         for client, vector in self._vectors(params, cohort, exchange, total.dtype):
             if vector is not None:
-                add_in_ring(total, vector)
+                with phase("aggregation"):
+                    add_in_ring(total, vector)
             survivors.append(client)
         for partial in self._partial_sums():
-            add_in_ring(total, partial)
+            with phase("aggregation"):
+                add_in_ring(total, partial)
         floor = secure.parameters.min_survivors
         if len(survivors) < floor:
             raise TooFewClients(
@@ -298,6 +305,7 @@ class RoundServer:
     def _partial_sums(self) -> Iterable[Any]:
         return self._transport.partial_sums() if isinstance(self._transport, Adding) else ()
 
+    @timed("aggregation")
     def _mean(self, secure: SecureSum, total: RingVector, survivors: Iterable[str], round: int) -> Vector:
         # fsum rounds once, so that the order in which clients answered does not show.
         weight = math.fsum(self._weights[client] for client in survivors)

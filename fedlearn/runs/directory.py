@@ -26,6 +26,7 @@ _OF_A_RUN = (
     "failure.json",
     "rounds.jsonl",
     "holdings.json",
+    "profile.json",
     "attacks.json",
     "checkpoint/state.safetensors",
 )

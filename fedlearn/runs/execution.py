@@ -26,6 +26,7 @@ from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Progress, RoundReport
 from fedlearn.runs.result import Metrics
 from fedlearn.runs.traffic import grouped
+from fedlearn.stopwatch import timed
 
 
 @dataclass(kw_only=True)
@@ -245,6 +246,7 @@ class Execution:
             simulated_seconds=outcome.simulated_seconds,
         )
 
+    @timed("evaluation")
     def evaluate(self, course: Course, *, completed: int) -> Metrics:
         """Returns the metrics of the model after so many rounds; empty if there are no held-out records."""
         return metrics_of_run(self._setup, self._model, course.model, completed=completed)

@@ -84,6 +84,12 @@ class Engine:
         """Yields what the workers have added up."""
         return () if self._pool is None else self._pool.partial_sums()
 
+    @property
+    def worker_seconds(self) -> Mapping[str, Iterable[float]]:
+        """What each worker's stopwatch has counted, by its name; complete once the engine is closed."""
+        counted = () if self._pool is None else self._pool.seconds
+        return {f"worker {number}": seconds for number, seconds in enumerate(counted)}
+
     def close(self) -> None:
         """Ends the workers."""
         if self._pool is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.ledgers import LedgerFolder, burn_cut_off
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.runs.finish import amend
+from fedlearn.runs.profile import PROFILE_FILE, Profile
 from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun, execute
 from fedlearn.simulation.baselines import baselines_of
 from fedlearn.simulation.clock import clocked
 from fedlearn.simulation.engine import Engine, one_thread
+from fedlearn.stopwatch import running
 
 
 def simulate(
@@ -27,6 +30,7 @@ def simulate(
     workers: int | None = None,
     ledger: str | Path | None = None,
     progress: Progress | None = None,
+    profile: bool = False,
 ) -> Result:
     """Runs an experiment on this machine and returns its result.
 
@@ -39,6 +43,7 @@ def simulate(
       ledger: a folder with a policy (:mod:`fedlearn.privacy.policy`), where clients keep what their records
         spend over all runs; by default a run counts for itself. Its clients live in this process.
       progress: watches; by default nobody does.
+      profile: count where the time goes, in ``profile.json`` and in the report.
 
     Raises:
       FedLearnError: one of its kinds, each with the value, the bound and the way out.
@@ -52,7 +57,9 @@ def simulate(
         enrolment = Enrolment.needed_by(experiment.config, population)
     else:
         enrolment = folder.enrolment(population.clients)
+    clock = time.perf_counter()
     with ExitStack() as stack:
+        watch = stack.enter_context(running()) if profile else None
         stack.enter_context(one_thread())
         ledgers = {} if folder is None else stack.enter_context(folder.opened(enrolment.keys))
         opened = OpenRun.at(path, experiment, resume=resume, unique=bool(ledgers))
@@ -67,6 +74,11 @@ def simulate(
         with Engine(setup, enrolment, opened.accounts, ledgers=ledgers, workers=workers) as engine:
             transport = clocked(setup, engine, now=opened.now)
             result = execute(opened, setup, transport, engine="inprocess", progress=progress, strict=True)
+        if watch is not None:
+            watch.turn_to()
+            counted = {"main": watch.by_phase().values(), **engine.worker_seconds}
+            profiled = Profile.of(time.perf_counter() - clock, counted)
+            opened.directory.write(PROFILE_FILE, profiled.model_dump_json(indent=2) + "\n")
         baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
         spent = round(_cpu_seconds() - started, 3)
         timed = result.model_copy(update={"timing": result.timing.model_copy(update={"cpu_s": spent})})

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from fedlearn.config import TrainingConfig
 from fedlearn.errors import DataError
+from fedlearn.stopwatch import timed
 
 RecordSet: TypeAlias = Dataset[tuple[Tensor, ...]]
 """A map-style data set of (inputs, target)."""
@@ -97,6 +98,7 @@ class Deferred(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return self.load()[index]
 
+    @timed("data")
     def load(self) -> RecordSet:
         """Returns the data set; raises DataError if its size is not the one that was announced."""
         made = self._make()
@@ -117,6 +119,7 @@ def size_of(dataset: Dataset[tuple[Tensor, ...]], *, client: str) -> int:
     return records
 
 
+@timed("data")
 def fetch(
     dataset: Dataset[tuple[Tensor, ...]], indices: NDArray[np.int64], device: torch.device = CPU
 ) -> tuple[Tensor, Tensor]:
@@ -130,6 +133,7 @@ def fetch(
     return inputs.to(device), targets.to(device)
 
 
+@timed("data")
 def placed(dataset: RecordSet, device: torch.device) -> RecordSet:
     """Returns the records on a device; those that are not held in tensors stay, and travel in each step."""
     if device == CPU or not isinstance(dataset, TensorDataset):

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from fedlearn.stopwatch import phase
 from fedlearn.training.clip_rules import clipped_layers, opacus_samples, own_samples, rules_of, trainable
 from fedlearn.training.clipping import Clipping, factors_of, kept_records, taken
 from fedlearn.training.layer_calls import LayerCalls
@@ -103,6 +104,7 @@ class FastClip:
         """
         with torch.no_grad():
             parts = self._parts.of(total, records=records)
+        with torch.no_grad(), phase("clipping"):
             factors = record_factors(parts, records=records, bound=bound)
             kept = kept_records(factors)
             for part in parts:
@@ -128,12 +130,14 @@ class LayerParts:
     def of(self, total: Tensor, *, records: int, again: bool = False) -> list[LayerSum]:
         """Returns the parts for the noted calls, after a backward pass; ``again`` keeps the graph."""
         parts, sampled = list[LayerSum](), SampleSum()
-        for layer, pairs in self.calls.gradients(total, records=records, again=again).items():
-            rule = self._rule[layer]
-            if rule == "book-keeping":
-                _add_by_formula(layer, pairs, parts=parts, sampled=sampled)
-            else:
-                sampled.make(layer, opacus_samples if rule == "opacus" else own_samples, pairs)
+        by_layer = self.calls.gradients(total, records=records, again=again)
+        with phase("clipping"):
+            for layer, pairs in by_layer.items():
+                rule = self._rule[layer]
+                if rule == "book-keeping":
+                    _add_by_formula(layer, pairs, parts=parts, sampled=sampled)
+                else:
+                    sampled.make(layer, opacus_samples if rule == "opacus" else own_samples, pairs)
         return [*parts, sampled] if sampled.made else parts
 
 

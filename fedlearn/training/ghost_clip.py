@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from fedlearn.stopwatch import timed
 from fedlearn.training.clipping import kept_records
 from fedlearn.training.fast_clip import LayerParts, record_factors
 
@@ -37,6 +38,7 @@ class GhostClip:
         """Values that are held for one record, as far as is known: more after the first pass."""
         return self._parts.held_values
 
+    @timed("clipping")
     def add_clipped_sum(
         self,
         sums: Mapping[Tensor, Tensor],

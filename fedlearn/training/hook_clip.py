@@ -10,6 +10,7 @@ from opacus.grad_sample import GradSampleHooks
 from torch import Tensor, nn
 
 from fedlearn.errors import ModelError
+from fedlearn.stopwatch import timed
 from fedlearn.training.clip_rules import rules_of
 from fedlearn.training.clipping import factors_of, kept_records, square_norms, taken
 
@@ -33,6 +34,7 @@ class HookClip:
         self.held_values = sum(p.numel() for p in module.parameters() if p.requires_grad)
         self._hooks = GradSampleHooks(module, batch_first=True, loss_reduction="sum", strict=True)
 
+    @timed("clipping")
     def add_clipped_sum(
         self,
         sums: Mapping[Tensor, Tensor],

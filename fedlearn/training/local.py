@@ -16,6 +16,7 @@ from torch import Tensor
 from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
+from fedlearn.stopwatch import timed
 from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, placed
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
@@ -104,6 +105,7 @@ class Workbench:
             self._placed[id(dataset)] = dataset, placed(dataset, self.model.device)
         return self._placed[id(dataset)][1]
 
+    @timed("training")
     def descend(
         self,
         params: Vector,

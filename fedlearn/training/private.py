@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ModelError
+from fedlearn.stopwatch import phase
 from fedlearn.training.clip_rules import Rule
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, seeded
@@ -130,10 +131,13 @@ class PrivateGradient:
         """
         self._sum_up(inputs, targets, privacy.max_grad_norm)
         stddev = privacy.noise_multiplier * privacy.max_grad_norm
-        # The noise comes from the processor's keyed generator; on a processor both arrays are the buffers.
-        total, gradient = self._total.cpu(), self._model.gradient.cpu()
-        noise.perturb(total.numpy(), stddev=stddev, factor=1.0 / privacy.expected_batch, out=gradient.numpy())
-        self._model.gradient.copy_(gradient)
+        with phase("noise"):
+            # It comes from the processor's keyed generator; on a processor both arrays are the buffers.
+            total, gradient = self._total.cpu(), self._model.gradient.cpu()
+            noise.perturb(
+                total.numpy(), stddev=stddev, factor=1.0 / privacy.expected_batch, out=gradient.numpy()
+            )
+            self._model.gradient.copy_(gradient)
 
     def clipped_sum(self, inputs: Tensor | None, targets: Tensor | None, *, max_grad_norm: float) -> Tensor:
         """Returns Σ g · min(1, C / ‖g‖) over the records of one step, without noise, shape (d,), float32.

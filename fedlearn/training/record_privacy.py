@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedlearn._validate import in_range, positive
 from fedlearn.crypto.noise import NoiseSource
+from fedlearn.stopwatch import timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class RecordPrivacy:
         return self.declared_size * self.sample_rate
 
 
+@timed("data")
 def poisson_sample(records: int, privacy: RecordPrivacy, noise: NoiseSource) -> NDArray[np.int64]:
     """Returns the indices of a Poisson sample; each record is in it by its own secret coin."""
     if privacy.sample_rate >= 1:

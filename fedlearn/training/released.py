@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.data.statistics import contributions
+from fedlearn.stopwatch import timed
 from fedlearn.training.batches import fetch
 from fedlearn.training.devices import seeded
 from fedlearn.training.local import Workbench
@@ -45,6 +46,7 @@ class GradientSum:
     privacy: RecordPrivacy
     coins: Callable[[int], NoiseSource] = field(repr=False)
 
+    @timed("training")
     def train(self, params: Vector, *, round: int) -> Vector:
         """Returns Σ g · min(1, C / ‖g‖) at the global vector, shape (d,), float32."""
         rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])

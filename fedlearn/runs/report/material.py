@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fedlearn.runs.attack_report import Table, load_attacks
 from fedlearn.runs.holdings import Holdings
+from fedlearn.runs.profile import Profile
 from fedlearn.runs.report import view
 from fedlearn.runs.result import Result
 
@@ -27,6 +28,7 @@ class Material:
       experiment: text of the resolved ``experiment.toml``; None if it is not known.
       attacks: what adversaries got under each protection; empty if nobody tried.
       holdings: who holds what; None at sites, and where it was not written.
+      profile: where the time went; None unless it was asked for.
     """
 
     result: Result
@@ -34,6 +36,7 @@ class Material:
     experiment: str | None = None
     attacks: Table = field(default_factory=dict)
     holdings: Holdings | None = None
+    profile: Profile | None = None
 
     @classmethod
     def read(cls, directory: RunDirectory, result: Result) -> Self:
@@ -48,6 +51,7 @@ class Material:
             experiment=directory.experiment(),
             attacks=load_attacks(directory.path),
             holdings=Holdings.load(directory.path),
+            profile=Profile.load(directory.path),
         )
 
     @cached_property

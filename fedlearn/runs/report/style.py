@@ -43,6 +43,7 @@ pre {
   background: var(--bad-soft); border-left: .3rem solid var(--bad); border-radius: .3rem;
   padding: .7rem 1rem; margin: .75rem 0;
 }
+.swatch { display: inline-block; width: .7em; height: .7em; border-radius: .15em; margin-right: .35em; }
 .unseen { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; padding: .7rem 0; margin: 0 0 1.5rem; max-width: none; border-block: 1px solid var(--line); font-size: .875rem; }
 nav li { margin: 0; }

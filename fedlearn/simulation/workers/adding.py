@@ -16,6 +16,7 @@ from fedlearn.experiment.setup import RunSetup
 from fedlearn.secagg.ring import add_in_ring
 from fedlearn.simulation.workers.frames import Sum
 from fedlearn.simulation.workers.memory import shared_array
+from fedlearn.stopwatch import timed
 
 _LEAST_SCALE, _SCALES = -19, 37
 """Scales that sums of float32 can have, 2^-152 to 2^144; each has its place, and costs nothing unused."""
@@ -52,6 +53,7 @@ class ClearAdder:
         self._sum = WeightedSum()
         self._shared = shared_array((_SCALES, dimension), np.int64)
 
+    @timed("aggregation")
     def add(self, client: str, vector: NDArray[Any]) -> bool:
         """Adds an update; one that the server would refuse is left to the server."""
         if vector.shape != (self._dimension,) or vector.dtype != np.float32:
@@ -62,6 +64,7 @@ class ClearAdder:
             return False
         return True
 
+    @timed("aggregation")
     def write(self) -> Sum:
         """Moves the sum into shared memory and starts a new one."""
         done, self._sum = self._sum, WeightedSum()
@@ -99,6 +102,7 @@ class RingAdder:
         self._total = np.zeros(dimension, dtype)
         self._count = 0
 
+    @timed("aggregation")
     def add(self, client: str, vector: NDArray[Any]) -> bool:
         """Adds ring elements; a vector of another ring is left to the server."""
         if vector.shape != self._total.shape or vector.dtype != self._total.dtype:
@@ -107,6 +111,7 @@ class RingAdder:
         self._count += 1
         return True
 
+    @timed("aggregation")
     def write(self) -> Sum:
         """Moves the sum into shared memory and starts a new one."""
         np.copyto(self._shared, self._total)

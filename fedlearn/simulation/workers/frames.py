@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from fedlearn.stopwatch import timed
+
 
 class Order(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Requests for some clients, to be answered in turn.
@@ -117,6 +119,7 @@ def send(connection: Connection, frame: ToWorker | FromWorker) -> None:
     connection.send_bytes(_encoder.encode(frame))
 
 
+@timed("waiting")
 def receive_order(connection: Connection) -> ToWorker:
     """Returns the next frame for a worker; raises EOFError when the other side is gone."""
     return _to_worker.decode(connection.recv_bytes())

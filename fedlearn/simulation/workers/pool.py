@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedlearn import errors
 from fedlearn._types import Vector
@@ -36,6 +37,7 @@ from fedlearn.simulation.workers.frames import (
 )
 from fedlearn.simulation.workers.memory import shared_array
 from fedlearn.simulation.workers.worker import SLOTS, Answering, Desk, Worker
+from fedlearn.stopwatch import PHASES, is_running, phase, running
 
 Reaching = Callable[[Message], Message | None]
 """What of a request reaches its client; None if nothing does: the simulated fault."""
@@ -84,6 +86,10 @@ class WorkerPool:
       reaching: the simulated fault.
       begin: called in each worker with its number, before it serves anyone.
 
+    Attributes:
+      seconds: what each worker's stopwatch has counted, shape (workers, phases); zeros where the process that
+        forks them has none.
+
     Raises:
       ConfigError: fewer than one worker, or a platform that cannot fork.
     """
@@ -112,6 +118,7 @@ class WorkerPool:
         self._params: Vector = shared_array(dimension, np.float32)
         self._adders = list(adders)
         self._seats = [self._seat(worker, dimension) for worker in range(workers)]
+        self.seconds: NDArray[np.float64] = shared_array((workers, len(PHASES)), np.float64)
         self._forked = False
         self._closed = False
 
@@ -231,8 +238,14 @@ class WorkerPool:
             if seat is not own:
                 seat.desk.connection.close()
                 os.close(seat.desk.credits)
-        self._begin_worker(self._seats.index(own))
-        Worker(own.desk, self._clients).run()
+        number = self._seats.index(own)
+        self._begin_worker(number)
+        worker = Worker(own.desk, self._clients)
+        if is_running():
+            with running(self.seconds[number]):
+                worker.run()
+        else:
+            worker.run()
 
     def _close_desks(self) -> None:
         for seat in self._seats:
@@ -271,7 +284,9 @@ class WorkerPool:
 
     def _ready(self) -> Iterator[tuple[int, Answers]]:
         busy = {seat.connection: worker for worker, seat in enumerate(self._seats) if seat.orders}
-        for connection in wait(list(busy)):
+        with phase("waiting"):
+            ready = wait(list(busy))
+        for connection in ready:
             worker = busy[connection]  # type: ignore[index]  # wait returns what it was given
             frame = self._received(self._seats[worker], Answers)
             if frame.last:

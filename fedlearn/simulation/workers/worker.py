@@ -27,6 +27,7 @@ from fedlearn.simulation.workers.frames import (
     receive_order,
     send,
 )
+from fedlearn.stopwatch import timed
 
 SLOTS = 2
 """Vectors that a worker may have under way: it trains on while the other side reads."""
@@ -139,11 +140,16 @@ class Worker:
     def _placed(self, vector: NDArray[Any]) -> Place:
         """Writes a vector where the pool finds it; waits until the pool has read the one that was there."""
         slot = self._written % SLOTS
-        if self._written >= SLOTS and not os.read(self._desk.credits, 1):
+        if self._written >= SLOTS and not self._slot_was_read():
             raise EOFError
         self._written += 1
         np.copyto(self._desk.slots[slot, : vector.nbytes].view(vector.dtype), vector)
         return Place(slot, vector.dtype.str, vector.size)
+
+    @timed("waiting")
+    def _slot_was_read(self) -> bool:
+        """Waits until the pool has read a slot; False if there is no pool any more."""
+        return os.read(self._desk.credits, 1) != b""
 
     def _report(self, client: str, error: Exception) -> None:
         trace = "".join(traceback.format_exception(error))

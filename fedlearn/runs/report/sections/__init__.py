@@ -17,6 +17,7 @@ from fedlearn.runs.report.sections import (
     holdings,
     lost,
     privacy,
+    profile,
     short,
 )
 
@@ -30,6 +31,7 @@ SECTIONS = (
     attacks.SECTION,
     privacy.SECTION,
     cost.SECTION,
+    profile.SECTION,
     lost.SECTION,
     again.SECTION,
 )
