@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _end)
     try:
@@ -66,6 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
         end_descendants(grace=options.grace)
         if options.remove and os.getppid() != options.launcher:
             shutil.rmtree(options.remove, ignore_errors=True)
+
+
+def adopt_orphans() -> None:
+    """Has orphans among this process' descendants handed to it (Linux: child subreaper)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_descendants(*, grace: float) -> None:

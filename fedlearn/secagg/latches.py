@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from fedlearn.errors import AlreadyAnswered
+from fedlearn.errors import AlreadyAnswered, LedgerUnavailable
 
 
 class Latches(Protocol):
@@ -79,18 +79,28 @@ class SqliteLatches:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute("CREATE TABLE IF NOT EXISTS latch (name TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def close(self, name: str) -> None:
-        """Closes a latch durably; raises AlreadyAnswered if any process closed it before."""
+        """Closes a latch durably.
+
+        Raises:
+          AlreadyAnswered: any process closed it before.
+          LedgerUnavailable: it cannot be written, so nothing may be answered.
+        """
         try:
             with self._lock:
                 self._database.execute("INSERT INTO latch VALUES (?)", (name,))
         except sqlite3.IntegrityError:
             raise _answered(name) from None
+        except sqlite3.OperationalError as error:
+            raise LedgerUnavailable(
+                f"the latches in {self._path} cannot be written: {error}; free space, or end who holds it"
+            ) from None
 
     def is_closed(self, name: str) -> bool:
         """Returns whether any process closed the latch."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,51 @@ def until(found: Callable[[], Any], what: str) -> Any:
     return value
 
 
+class Nursery:
+    """The process that sites are forked from.
+
+    Args:
+      folder: for its log.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        with (folder / "nursery.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.deployment.nursery"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+
+    def start(self, file: Path) -> int:
+        """Returns the process id of the site that was started."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{file}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """Ends all its sites."""
+        self._process.communicate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sibling:
+    """A site that the nursery has started; not this process' child."""
+
+    pid: int
+    stdin: None = None
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> None:
+        until(lambda: not Path(f"/proc/{self.pid}").exists(), f"the end of process {self.pid}")
+
+
 class Machines:
     """A federation that is running; its parts can be killed and started again.
 
@@ -57,23 +106,52 @@ class Machines:
 
     def start(self, *names: str) -> None:
         for name in names or ("server", *self.sites):
-            server = name == "server"
-            start = self.federation.start_server if server else lambda: self.federation.start_site(name)  # noqa: B023
-            self.processes[name] = start()
+            self.processes[name] = self._start(name)
+
+    def _start(self, name: str) -> Any:
+        if name == "server":
+            return self.federation.start_server()
+        if not self.federation.warm:
+            return self.federation.start_site(name)
+        return Sibling(pid=self._nursery.start(self.federation.site_file(name)))
+
+    @cached_property
+    def _nursery(self) -> Nursery:
+        return Nursery(self.federation.kits.folder)
+
+    def pids(self, name: str) -> list[int]:
+        """Returns the ids of all processes of a machine."""
+        root = self.processes[name].pid
+        return [root, *descendants(root)]
 
     def kill(self, name: str) -> None:
         """Kills a machine with everything on it, as a power cut: SIGKILL to all its processes at once."""
-        process = self.processes.pop(name)
-        for pid in [process.pid, *descendants(process.pid)]:
-            try:
+        for pid in self.pids(name):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        process = self.processes.pop(name)
         process.wait()
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
+
+    def end(self, name: str) -> None:
+        """Ends a machine in good order."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
 
     def stop(self) -> None:
-        end(list(self.processes.values())[::-1])
+        """Ends all machines; harmless when repeated."""
+        siblings = [one for one in self.processes.values() if isinstance(one, Sibling)]
+        end([one for one in self.processes.values() if one not in siblings][::-1])
+        self.processes.clear()
+        if "_nursery" in vars(self):
+            self._nursery.close()
+            del self._nursery
+
+    def folder(self, name: str) -> Path:
+        """Returns the folder of a machine's kit."""
+        return self.federation.kits.server if name == "server" else self.federation.kits.site(name)
 
     def submit(self, config: ExperimentConfig | None = None) -> Path:
         return self.runs / queue.submit(self.runs, config or self.federation.config)
@@ -102,9 +180,11 @@ class Machines:
         lines = file.read_text().splitlines() if file.exists() else []
         return [json.loads(line) for line in lines if line.startswith('{"time"')]
 
-    def await_event(self, site: str, event: str, **fields: Any) -> dict[str, Any]:
+    def await_event(self, site: str, event: str, *, after: int = 0, **fields: Any) -> dict[str, Any]:
+        """Returns the first such event in a site's log, the first ``after`` lines left out."""
+
         def found() -> dict[str, Any] | None:
-            for line in self.log(site):
+            for line in self.log(site)[after:]:
                 if line["event"] == event and all(line.get(key) == value for key, value in fields.items()):
                     return line
             return None
@@ -128,14 +208,15 @@ def model_of(run: Path) -> NDArray[np.float32]:
 
 @contextmanager
 def running(
-    config: ExperimentConfig, folder: Path, *, sites: int = 5, **arguments: Any
+    config: ExperimentConfig, folder: Path, *, sites: int = 5, begun: bool = True, **arguments: Any
 ) -> Iterator[Machines]:
-    """Yields a federation whose server and sites have been started."""
+    """Yields a federation whose server and sites have been started, unless ``begun`` is False."""
     names = [f"client-{number}" for number in range(sites)]
     arguments = {"fast_poll": True, "warm": True, **arguments}
     machines = Machines(LocalFederation.create(config, folder, sites=names, **arguments))
     try:
-        machines.start()
+        if begun:
+            machines.start()
         yield machines
     finally:
         machines.stop()

@@ -1,23 +1,46 @@
-"""Sites as hosts of their own: a network namespace each, a bridge between, and a link that is cut."""
+"""Sites as hosts, set up by the operations page: a network namespace each, and bad wires between.
+
+Every file and key comes from the commands of ``docs/operating.md``, its ``federation.toml`` included; only
+the server's address, one budget and the polling are changed in it.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import statistics
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import tomli_w
 
 from fedlearn.cli.submit import follow
-from tests.deployment.machines import Machines, until
-from tests.federation.sites import EXPERIMENT, experiment
+from fedlearn.config import ExperimentConfig, toml_file
+from fedlearn.errors import PreflightFailure
+from fedlearn.experiment import Experiment
+from fedlearn.federation.provisioning.kits import Kits
+from fedlearn.federation.server import queue
+from fedlearn.federation.site.supervision import start_under_leash
+from fedlearn.runs.result import Result
+from fedlearn.simulation import simulate
+from tests.deployment.bad_network import Wire
+from tests.deployment.machines import PATIENCE, Machines, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.deployment]
 
+HERE = Path(__file__).parents[2]
+QUICKSTART = HERE / "simulations" / "quickstart.toml"
 NAMES = [f"client-{number}" for number in range(5)]
 SERVER = "10.77.0.1"
+PORT = 9092
+DELAY_SECONDS = 0.02
+FEDLEARN = [sys.executable, "-m", "fedlearn.cli.main"]
 
 
 def ip(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -40,16 +63,6 @@ def refused() -> str:
 REFUSED = refused()
 
 
-def has_netem() -> bool:
-    """Returns whether the kernel can delay and lose packets."""
-    made = subprocess.run(
-        ["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "0ms"], capture_output=True, check=False
-    )
-    if made.returncode == 0:
-        subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], capture_output=True, check=True)
-    return made.returncode == 0
-
-
 @pytest.fixture(scope="module")
 def network() -> Iterator[None]:
     """A bridge with the server's address, and one namespace per site behind it."""
@@ -58,23 +71,13 @@ def network() -> Iterator[None]:
         ip("addr", "add", f"{SERVER}/24", "dev", "fl-bridge")
         ip("link", "set", "fl-bridge", "up")
         for number, name in enumerate(NAMES):
-            ip("netns", "add", f"fl-{name}")
-            ip(
-                "link",
-                "add",
-                f"fl-out{number}",
-                "type",
-                "veth",
-                "peer",
-                "name",
-                "eth0",
-                "netns",
-                f"fl-{name}",
-            )
-            ip("link", "set", f"fl-out{number}", "master", "fl-bridge", "up")
-            ip("-n", f"fl-{name}", "addr", "add", f"10.77.0.{10 + number}/24", "dev", "eth0")
+            space, out = f"fl-{name}", f"fl-out{number}"
+            ip("netns", "add", space)
+            ip("link", "add", out, "type", "veth", "peer", "name", "eth0", "netns", space)
+            ip("link", "set", out, "master", "fl-bridge", "up")
+            ip("-n", space, "addr", "add", f"10.77.0.{10 + number}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
-                ip("-n", f"fl-{name}", "link", "set", device, "up")
+                ip("-n", space, "link", "set", device, "up")
         yield
     finally:
         for name in NAMES:
@@ -82,52 +85,142 @@ def network() -> Iterator[None]:
         ip("link", "del", "fl-bridge", check=False)
 
 
+def fedlearn(*words: object, space: str = "") -> str:
+    """Runs a command of the page, in a namespace if one is named; returns what it printed."""
+    inside = ["ip", "netns", "exec", space] if space else []
+    done = subprocess.run(
+        [*inside, *FEDLEARN, *map(str, words)], capture_output=True, text=True, check=False, cwd=HERE
+    )
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def provisioned(folder: Path) -> Kits:
+    """Returns the kits that the page's steps 1 and 2 make."""
+    page = (HERE / "docs" / "operating.md").read_text(encoding="utf-8")
+    text = next(
+        block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[site.data]" in block
+    )
+    for written, here in (
+        ('"fl.example.org"', f'"{SERVER}"'),
+        ('host = "127.0.0.1"', f'host = "{SERVER}"'),
+        ("max_epsilon = 3.0", "max_epsilon = 60.0"),
+    ):
+        assert written in text
+        text = text.replace(written, here)
+    hurried = "\n[site.link]\nfast_poll = true\nwarm = true\n"
+    (folder / "federation.toml").write_text(text + hurried, encoding="utf-8")
+    fedlearn("provision", folder / "federation.toml", "--out", folder / "kits")
+    kits = Kits.open(folder / "kits")
+    for name in NAMES:
+        fedlearn("site", "keygen", "--config", kits.site(name) / "site.toml", "--request", folder / "request")
+        fedlearn("provision", "sign", folder / "request", "--kits", kits.folder)
+    return kits
+
+
 class Hosts(Machines):
     """Machines whose sites run in namespaces of their own."""
 
-    def start(self, *names: str) -> None:
-        import sys
+    def _start(self, name: str) -> Any:
+        if name == "server":
+            command = [*FEDLEARN, "server", "run", "--config", str(self.folder(name) / "server.toml")]
+        else:
+            command = ["ip", "netns", "exec", f"fl-{name}", *FEDLEARN]
+            command += ["site", "run", "--config", str(self.folder(name) / "site.toml")]
+        with (self.folder(name) / "log.txt").open("ab") as output:
+            return start_under_leash(command, environment=dict(os.environ), output=output)
 
-        from fedlearn.federation.site.supervision import start_under_leash
 
-        for name in names or ("server", *self.sites):
-            if name == "server":
-                super().start("server")
-                continue
-            command = ["ip", "netns", "exec", f"fl-{name}", sys.executable, "-m", "fedlearn.cli.main"]
-            command += ["site", "run", "--config", str(self.federation.site_file(name))]
-            with (self.federation.kits.site(name) / "log.txt").open("ab") as output:
-                self.processes[name] = start_under_leash(command, environment=dict(os.environ), output=output)
+@pytest.fixture(scope="module")
+def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hosts, dict[str, Wire]]]:
+    """A federation by the page, and the wire of each site."""
+    kits = provisioned(tmp_path_factory.mktemp("hosts"))
+    wires = {name: Wire(SERVER, PORT, delay=DELAY_SECONDS, breaks_after=12) for name in NAMES}
+    for name, wire in wires.items():
+        file = kits.site(name) / "site.toml"
+        values = toml_file(file)
+        values["link"]["superlink"] = f"{SERVER}:{wire.port}"
+        file.write_text(tomli_w.dumps(values), encoding="utf-8")
+    found = Hosts(SimpleNamespace(kits=kits, warm=False))  # type: ignore[arg-type]
+    fedlearn("server", "check", "--config", kits.server / "server.toml")
+    try:
+        found.start()
+        yield found, wires
+    finally:
+        found.stop()
+        for wire in wires.values():
+            wire.close()
 
 
 @pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "namespaces")
-def test_hosts_apart_train_and_a_cut_link_is_a_dropout(network: None, tmp_path: Path) -> None:
-    from fedlearn.federation.local import LocalFederation
+def test_a_federation_by_the_page_gives_the_accuracy_of_the_simulation(
+    hosts: tuple[Hosts, dict[str, Wire]], tmp_path: Path
+) -> None:
+    machines, wires = hosts
+    for name in NAMES:
+        machines.await_event(name, "agent ready")
+        settings = machines.folder(name) / "site.toml"
+        until(lambda: is_ready(settings), f"the readiness of {name}")  # noqa: B023
+        fedlearn("site", "check", "--config", settings, space=f"fl-{name}")
+    said = fedlearn("submit", QUICKSTART, "--config", machines.folder("server") / "server.toml")
+    run = Path(said.strip().splitlines()[-1])
+    result = Result.load(run)
+    config = ExperimentConfig.from_toml(QUICKSTART, settings=["baselines.local=false"])
+    several = [accuracy_of(config, tmp_path / str(seed)) for seed in range(5)]
+    spread = max(statistics.stdev(several), 0.01)
+    assert abs(accuracy(result) - statistics.mean(several)) <= 6 * spread
+    assert [entry["survivors"] for entry in machines.rounds(run)] == [5] * 20
+    assert sum(wire.broken for wire in wires.values()) > 0
+    assert fedlearn("verify", run).splitlines()[0].endswith("verified")
 
-    config = experiment(
-        rounds=6,
-        data={**EXPERIMENT["data"], "declared_size": 79},
-        cohort={"deadline_seconds": 60.0},
-    )
-    server = {"names": [SERVER], "host": SERVER}
-    federation = LocalFederation.create(config, tmp_path / "kits", sites=NAMES, server=server, fast_poll=True)
-    hosts = Hosts(federation)
-    try:
-        if has_netem():
-            for number in range(len(NAMES)):
-                device = f"fl-out{number}"
-                subprocess.run(
-                    ["tc", "qdisc", "add", "dev", device, "root", "netem", "delay", "40ms", "loss", "1%"],
-                    check=True,
-                )
-        hosts.start()
-        run = hosts.submit()
-        hosts.await_round(run, 1)
-        ip("link", "set", "fl-out3", "down")
-        until(lambda: any("client-3" in entry["dropped"] for entry in hosts.rounds(run)), "the dropout")
-        ip("link", "set", "fl-out3", "up")
+
+def accuracy_of(config: ExperimentConfig, folder: Path) -> float:
+    """Returns the accuracy of one simulation: its noise, like the sites', is of the operating system."""
+    simulate(Experiment(config=config), out=folder)
+    return accuracy(Result.load(folder))
+
+
+def accuracy(result: Result) -> float:
+    value = result.final["accuracy"]
+    assert value is not None
+    return float(value)
+
+
+def is_ready(config: Path) -> bool:
+    command = [*FEDLEARN, "site", "status", "--config", str(config)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "namespaces")
+def test_a_cut_link_is_a_dropout_and_the_site_comes_back(hosts: tuple[Hosts, dict[str, Wire]]) -> None:
+    machines, wires = hosts
+    settings = [f"cohort.deadline_seconds={PATIENCE / 10}", "privacy.epsilon=10", "rounds=500"]
+    config = ExperimentConfig.from_toml(QUICKSTART, settings=settings)
+    run = machines.submit(config)
+    machines.await_round(run, 1)
+    ip("link", "set", "fl-out3", "down")
+    wires["client-3"].cut()
+
+    def lost() -> bool:
+        return any("client-3" in entry["dropped"] for entry in machines.rounds(run))
+
+    until(lost, "the dropout of client-3")
+    wires["client-3"].mend()
+    ip("link", "set", "fl-out3", "up")
+    until(lambda: not machines.rounds(run)[-1]["dropped"], "the return of client-3")
+    queue.ask_to_stop(run)
+    machines.await_over(run)
+    assert all(entry["failure"] is None for entry in machines.rounds(run))
+    with pytest.raises(Exception, match="stopped after round"):
         follow(run, config, quiet=True)
-        assert all(entry["failure"] is None for entry in hosts.rounds(run))
-        assert hosts.rounds(run)[0]["survivors"] == 5
-    finally:
-        hosts.stop()
+
+
+@pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "namespaces")
+def test_the_check_says_when_the_server_cannot_be_reached(hosts: tuple[Hosts, dict[str, Wire]]) -> None:
+    machines, wires = hosts
+    wires["client-4"].cut()
+    command = [*FEDLEARN, "site", "check", "--config", str(machines.folder("client-4") / "site.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wires["client-4"].mend()
+    assert done.returncode == PreflightFailure.exit_code
+    assert "server" in done.stdout

@@ -7,9 +7,10 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
-from fedlearn.errors import FedLearnError
+from fedlearn.errors import FedLearnError, RunDirectoryError
 from fedlearn.federation.site import standing
 from fedlearn.federation.site.agent import Agent
 from fedlearn.federation.site.config import SiteConfig
@@ -42,8 +43,12 @@ def open_ledger(config: SiteConfig, identity: Identity) -> Ledger:
     )
 
 
-def open_agent(config: SiteConfig) -> Agent:
+def open_agent(config: SiteConfig, *, clock: Callable[[], float] = time.time) -> Agent:
     """Returns the agent with everything that it needs; to be used on the thread that opened it.
+
+    Args:
+      config: the site.
+      clock: seconds since 1970.
 
     Raises:
       FedLearnError: what is missing, unsafe or tampered with; nothing is served.
@@ -70,6 +75,7 @@ def open_agent(config: SiteConfig) -> Agent:
         enrolling=enrolling,
         resume=enrolling.resume,
         seen=SqliteLatches(state / "messages.sqlite"),
+        clock=clock,
     )
 
 
@@ -78,10 +84,12 @@ class AgentProcess:
 
     Args:
       config: the site.
+      clock: seconds since 1970, by which messages are taken for fresh or old.
     """
 
-    def __init__(self, config: SiteConfig) -> None:
+    def __init__(self, config: SiteConfig, *, clock: Callable[[], float] = time.time) -> None:
         self._config = config
+        self._clock = clock
         self._state = config.path(config.state)
         self._agent: Agent | None = None
         self._failure: FedLearnError | None = None
@@ -123,7 +131,7 @@ class AgentProcess:
         told("agent stopped", site=self._config.site)
 
     def _open(self) -> None:
-        self._agent = open_agent(self._config)
+        self._agent = open_agent(self._config, clock=self._clock)
 
     def _handle(self, message: Message) -> Message | Lost:
         if self._agent is None:
@@ -135,7 +143,10 @@ class AgentProcess:
     def _tell(self, *, ready: bool) -> None:
         counters = {} if self._agent is None else vars(self._agent.counters)
         values = {"ready": ready, "site": self._config.site, "started": self._started, **counters}
-        standing.write(self._state, standing.AGENT, values)
+        try:
+            standing.write(self._state, standing.AGENT, values)
+        except RunDirectoryError as error:  # a full disk must not cost an answer that was charged
+            told("status not written", error=type(error).__name__, reason=str(error)[:256])
 
     def _metrics(self) -> dict[str, float]:
         counters = {} if self._agent is None else vars(self._agent.counters)

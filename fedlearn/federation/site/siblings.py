@@ -39,7 +39,7 @@ def command(files: Iterable[Path]) -> list[str]:
 
 def main(files: list[str]) -> int:
     """Runs all sites until SIGTERM."""
-    _warm_up(Path(files[0]))
+    warm_up(Path(files[0]))
     sites = [_start(Path(file)) for file in files]
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -52,7 +52,8 @@ def main(files: list[str]) -> int:
     return 0
 
 
-def _warm_up(file: Path) -> None:
+def warm_up(file: Path) -> None:
+    """Imports what sites need, and loads the records of one."""
     import torch
 
     from fedlearn.federation.site.data import SiteData

@@ -1,0 +1,85 @@
+"""A wire that delays, breaks connections and can be cut: a TCP proxy in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+CHUNK = 1 << 16
+
+
+class Wire:
+    """Carries TCP connections to a server, badly.
+
+    Args:
+      host: interface that it listens on, and where the server is.
+      port: the server's.
+      delay: seconds by which everything that goes through is late.
+      breaks_after: every third connection is reset once so many chunks went through it; the others live.
+    """
+
+    def __init__(self, host: str, port: int, *, delay: float, breaks_after: int) -> None:
+        self._target = (host, port)
+        self._delay = delay
+        self._lives = itertools.cycle([breaks_after, None, None])
+        self._cut = False
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        server = self._run(asyncio.start_server(self._carry, host, 0))
+        self.port: int = server.sockets[0].getsockname()[1]
+        self.broken = 0
+
+    def cut(self) -> None:
+        """Ends all connections and takes no new ones."""
+
+        async def end() -> None:
+            self._cut = True
+            for writer in list(self._writers):
+                writer.transport.abort()
+
+        self._run(end())
+
+    def mend(self) -> None:
+        """Takes connections again."""
+        self._cut = False
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._cut:
+            writer.transport.abort()
+            return
+        with suppress(OSError):
+            there, back = await asyncio.open_connection(*self._target)
+            life = next(self._lives)
+            self._writers |= {writer, back}
+            await asyncio.gather(self._pump(reader, back, life), self._pump(there, writer, life))
+            self._writers -= {writer, back}
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, life: int | None) -> None:
+        with suppress(OSError):
+            for number in itertools.count():
+                chunk = await source.read(CHUNK)
+                await asyncio.sleep(self._delay)
+                if not chunk or number == life:
+                    self.broken += number == life
+                    break
+                sink.write(chunk)
+                await sink.drain()
+        if life is None:
+            sink.close()
+        else:
+            sink.transport.abort()
