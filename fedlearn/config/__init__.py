@@ -6,6 +6,8 @@ together (a model with a data set, an aggregator with secure aggregation) is che
 where names are resolved: :class:`fedlearn.experiment.Experiment`.
 """
 
+from fedlearn.config.asynchronous import AsynchronousConfig
+from fedlearn.config.compression import CompressionConfig
 from fedlearn.config.data import DataConfig, PartitionConfig, ScarcityConfig
 from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.experiment import ExperimentConfig, keys
@@ -26,7 +28,9 @@ __all__ = [
     "TrainingConfig",
     "AlgorithmConfig",
     "AggregationConfig",
+    "AsynchronousConfig",
     "CohortConfig",
+    "CompressionConfig",
     "PrivacyConfig",
     "SecureAggregationConfig",
     "DevicesConfig",

@@ -10,6 +10,8 @@ import tomli_w
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from fedlearn.config.asynchronous import AsynchronousConfig
+from fedlearn.config.compression import CompressionConfig
 from fedlearn.config.data import DataConfig
 from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.fleet import FleetConfig
@@ -52,6 +54,8 @@ class ExperimentConfig(Section):
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     aggregation: AggregationConfig = Field(default_factory=AggregationConfig)
     cohort: CohortConfig = Field(default_factory=CohortConfig)
+    asynchronous: AsynchronousConfig = Field(default_factory=AsynchronousConfig)
+    compression: CompressionConfig = Field(default_factory=CompressionConfig)
     privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
     secure_aggregation: SecureAggregationConfig = Field(default_factory=SecureAggregationConfig)
     devices: DevicesConfig = Field(default_factory=DevicesConfig)

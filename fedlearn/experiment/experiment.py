@@ -20,11 +20,14 @@ from fedlearn.aggregators.accumulator import Aggregator
 from fedlearn.algorithms import ALGORITHMS
 from fedlearn.algorithms.local_rule import LocalRule, rule_of
 from fedlearn.algorithms.state import Algorithm
+from fedlearn.compression.compressor import Compressor
 from fedlearn.config import ExperimentConfig
 from fedlearn.data import PARTITIONERS
 from fedlearn.errors import ConfigError, FedLearnError, NonLinearAggregator
+from fedlearn.experiment.asynchronous import check_asynchronous
 from fedlearn.experiment.client_level import check_client_level, protects_clients
 from fedlearn.experiment.cohorts import cohort_of, is_poisson
+from fedlearn.experiment.compression import check_compression, compressor_of
 from fedlearn.experiment.kept import KeptParts, check_kept
 from fedlearn.experiment.pace import check_fleet
 from fedlearn.experiment.population import (
@@ -98,6 +101,8 @@ class Experiment:
             self._check_summable()
         check_fleet(self.config, own=self.fleet is not None)
         check_client_level(self.config, self.aggregator)
+        check_asynchronous(self.config, self.local_rule, self.aggregator)
+        check_compression(self.config, self.compressor, self.aggregator)
         check_shared_noise(self.config)
         check_statistics(self.config)
         check_precision(self.config)
@@ -213,6 +218,11 @@ class Experiment:
         """How the updates of a round are combined."""
         part: Aggregator = AGGREGATORS.build(self.config.aggregation.name, self.config.aggregation.arguments)
         return part
+
+    @cached_property
+    def compressor(self) -> Compressor | None:
+        """What makes updates shorter; None if they are sent whole."""
+        return compressor_of(self.config)
 
     @cached_property
     def recipe(self) -> Recipe:

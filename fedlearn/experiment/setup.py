@@ -15,31 +15,35 @@ from fedlearn.crypto.identity import SigningKey
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.crypto.prg import Keystream
 from fedlearn.errors import ConfigError, PrivacyError
+from fedlearn.experiment.asynchronous import buffered
 from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.kept import KeptParts
+from fedlearn.experiment.pace import fleet_of
 from fedlearn.experiment.protections import protections
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated, statistics_run_of
 from fedlearn.experiment.sums import mechanism, secure_sum
 from fedlearn.experiment.weights import declared_weights, weights
+from fedlearn.experiment.work import Work
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import Event
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.privacy.sampling import CohortSampling
 from fedlearn.rounds.client import Client, Trainer
+from fedlearn.rounds.compression import CompressedTrainer, Compression, Training
 from fedlearn.rounds.member import Membership
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
-from fedlearn.rounds.server import RoundServer
+from fedlearn.rounds.server import Rounds, RoundServer
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.rounding import RandomBits
 from fedlearn.training.local import LocalTrainer, Workbench
-from fedlearn.training.memory import HeldMemory, Memory
+from fedlearn.training.memory import HeldMemory, Memory, Shelf
 from fedlearn.training.released import GradientSum
 from fedlearn.training.vector import FlatModel
 
@@ -84,7 +88,7 @@ class RunSetup:
             self.experiment.config,
             self.experiment.population,
             self.roster,
-            dimension=self.dimension,
+            dimension=self.summed_length,
             besides=self._besides,
         )
 
@@ -93,7 +97,25 @@ class RunSetup:
         """Client-level DP of every round; None without."""
         if self.secure is not None:
             return self.secure.mechanism
-        return mechanism(self.experiment.config, self.experiment.population, dimension=self.dimension)
+        return mechanism(self.experiment.config, self.experiment.population, dimension=self.summed_length)
+
+    @cached_property
+    def compression(self) -> Compression | None:
+        """How updates travel; None: whole."""
+        compressor = self.experiment.compressor
+        if compressor is None:
+            return None
+        return Compression(
+            compressor=compressor,
+            dimension=self.kept.sent_length,
+            run=self.run,
+            error_feedback=self.experiment.config.compression.error_feedback,
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether clients keep anything between rounds."""
+        return self.kept.any or (self.compression is not None and self.compression.error_feedback)
 
     @property
     def dimension(self) -> int:
@@ -101,14 +123,28 @@ class RunSetup:
         return self.experiment.split.shared
 
     @property
+    def summed_length(self) -> int:
+        """Length of the vectors that are clipped, noised and summed: of updates, or shorter ones for them."""
+        return self.kept.sent_length if self.compression is None else self.compression.layout.length
+
+    @property
+    def added_length(self) -> int:
+        """Length of what the server adds up in the clear: of payloads if they add up, else of updates."""
+        if self.compression is None or self.compression.compressor.summable:
+            return self.reply_length
+        return self.compression.dimension
+
+    @property
     def reply_length(self) -> int:
         """Length of the vector that clients send."""
-        return self.kept.sent_length if self.mechanism is None else self.mechanism.length
+        return self.summed_length if self.mechanism is None else self.mechanism.length
 
     @property
     def reply_bytes(self) -> int:
         """Bytes of this vector on the wire."""
-        kind = np.dtype(np.float32) if self.secure is None else self.secure.encoding.dtype
+        if self.secure is not None:
+            return self.reply_length * self.secure.encoding.dtype.itemsize
+        kind = np.dtype(np.float32) if self.compression is None else self.compression.layout.dtype
         return self.reply_length * kind.itemsize
 
     @property
@@ -116,7 +152,7 @@ class RunSetup:
         """Bytes of the vector that clients are sent."""
         experiment = self.experiment
         bits = 0 if self.mechanism is None else self.mechanism.sums.bits
-        return 4 * (self.dimension + experiment.initial_constants.size + bits)
+        return 4 * (self.kept.received_length + experiment.initial_constants.size + bits)
 
     def request_length(self, model: FlatModel) -> int:
         """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm.
@@ -143,7 +179,10 @@ class RunSetup:
 
         Under client-level DP a Poisson cohort is drawn by secret coins: a cohort that the seed tells is
         known to all, and earns no amplification. It is drawn once and kept for the life of this object.
+        Asynchronous rounds have no cohort.
         """
+        if self.experiment.config.asynchronous.enabled:
+            return ()
         if self.mechanism is None or not self.sampling.poisson:
             return self.experiment.cohort(round)
         if round not in self._drawn:
@@ -220,7 +259,7 @@ class RunSetup:
         return Client(
             **part(protection),
             run=self.run,
-            trainer=self._trainer(name, protection, bench),
+            trainer=self._compressed(name, self._trainer(name, protection, bench)),
             dimension=self.request_length(bench.model),
             rounding=self._rounding(name),
             noise=self._noise(name, "part"),
@@ -228,7 +267,18 @@ class RunSetup:
             first=self._statistics_client(name, part),
         )
 
-    def _trainer(self, name: str, protection: Protection, bench: Workbench) -> Trainer:
+    def _compressed(self, name: str, trainer: Training) -> Trainer:
+        if self.compression is None:
+            return trainer
+        return CompressedTrainer(
+            trainer=trainer,
+            compression=self.compression,
+            client=name,
+            seed=self.experiment.config.seed,
+            shelf=Shelf(memory=self.memory, client=name, part="compression"),
+        )
+
+    def _trainer(self, name: str, protection: Protection, bench: Workbench) -> Training:
         data, seed = self.experiment.population.clients[name], self.experiment.config.seed
         if protection.shared is not None and protection.record is not None:
             return GradientSum(
@@ -290,6 +340,24 @@ class RunSetup:
         redo = self.experiment.config.secure_aggregation.redo_without_dp
         return Membership(key=key, latches=latches, repeat_model=protection.event() is not None or redo)
 
+    @cached_property
+    def work(self) -> Work | None:
+        """How long clients take; None where no simulated time passes."""
+        fleet = fleet_of(self.experiment)
+        return None if fleet is None else Work(self, fleet)
+
+    def rounds(
+        self,
+        transport: Transport,
+        *,
+        strict: bool = False,
+        observe: Callable[[int, int, int], None] = lambda round, done, cohort: None,
+    ) -> Rounds:
+        """Returns what runs the run's rounds: the server, or an asynchronous one around it."""
+        if not self.experiment.config.asynchronous.enabled:
+            return self.server(transport, strict=strict, observe=observe)
+        return buffered(self, self.server(transport, strict=strict), observe)
+
     def server(
         self,
         transport: Transport,
@@ -312,6 +380,7 @@ class RunSetup:
             mechanism=self.mechanism,
             noise=self._noise("server"),
             scale=self._step_of_a_sum if shares_noise(config) else lambda round: 1.0,
+            compression=self.compression,
         )
 
     def _step_of_a_sum(self, round: int) -> float:

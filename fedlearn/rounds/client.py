@@ -40,8 +40,8 @@ from fedlearn.stopwatch import phase, timed
 class Trainer(Protocol):
     """Local training, as a round sees it."""
 
-    def train(self, params: Vector, *, round: int) -> Vector:
-        """Returns local − global, shape (d,), float32."""
+    def train(self, params: Vector, *, round: int) -> NDArray[Any]:
+        """Returns local − global, shape (d,), float32, or the payload that stands for it."""
         ...
 
 

@@ -89,9 +89,14 @@ class Exchange:
         return None if now is None or self._began is None else now - self._began
 
     def send(
-        self, requests: Mapping[str, Request], *, vectors: tuple[Vector, ...] = ()
+        self, requests: Mapping[str, Request], *, vectors: tuple[Vector, ...] = (), late: bool = False
     ) -> Iterator[tuple[str, Reply, Message]]:
         """Sends one request per client, those to train with the vectors beside them, and yields the answers.
+
+        Args:
+          requests: client → what it is asked.
+          vectors: what it trains on.
+          late: whether the answers are known to come too late (:class:`Message`); simulations only.
 
         Yields:
           Client, decoded reply, and the message it came in. Clients that are lost, answer out of
@@ -102,7 +107,9 @@ class Exchange:
         """
         self.trips += bool(requests)
         waiting = dict(requests)
-        for answer in self._transport.exchange(self._messages(requests, vectors), deadline=self._deadline):
+        for answer in self._transport.exchange(
+            self._messages(requests, vectors, late), deadline=self._deadline
+        ):
             request = waiting.pop(answer.client, None)
             if isinstance(answer, Lost):
                 self._lose(answer.client, request, answer.reason)
@@ -112,12 +119,16 @@ class Exchange:
             if reply is not None:
                 yield answer.client, reply, answer
 
-    def _messages(self, requests: Mapping[str, Request], vectors: tuple[Vector, ...]) -> Iterator[Message]:
+    def _messages(
+        self, requests: Mapping[str, Request], vectors: tuple[Vector, ...], late: bool
+    ) -> Iterator[Message]:
         for client, request in requests.items():
             trains = isinstance(request, TrainRequest | SecureTrainRequest)
             if trains:
                 self.asked_to_train.append(client)
-            message = Message(client=client, body=encode(request), vectors=vectors if trains else ())
+            message = Message(
+                client=client, body=encode(request), vectors=vectors if trains else (), late=late
+            )
             self._count(client, down=message.size)
             yield message
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from fedlearn.aggregators.weighted_mean import WeightedSum
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import FaultyDealer, ProtocolError, TooFewClients
 from fedlearn.privacy.mechanisms import ClientMechanism
+from fedlearn.rounds.compression import Compression
 from fedlearn.rounds.exchange import Exchange, Traffic
 from fedlearn.rounds.masked_round import MaskedRounds
 from fedlearn.rounds.messages import Request, TrainReply, TrainRequest
@@ -73,6 +74,66 @@ class RoundOutcome:
         return sum(traffic.down for traffic in self.traffic.values())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mean:
+    """The weighted mean of some clients' updates.
+
+    Attributes:
+      update: shape (d,), float32.
+      weight: Σ of their weights.
+      survivors: whose updates these are.
+    """
+
+    update: Vector = field(repr=False)
+    weight: float
+    survivors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """What a server carries from one round to the next, for the checkpoint.
+
+    Attributes:
+      arrays: by name.
+      record: as JSON.
+    """
+
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Rounds(Protocol):
+    """Runs the rounds of a run, one after the other."""
+
+    def run_round(
+        self,
+        params: Vector,
+        cohort: Sequence[str],
+        *,
+        round: int,
+        upcoming: Sequence[str] = (),
+        clip_norm: float | None = None,
+    ) -> RoundOutcome:
+        """Returns the outcome of one round."""
+        ...
+
+    def receipts(self, clients: Sequence[str], *, round: int, roster: Roster) -> Receipts:
+        """Returns what the clients state to have spent."""
+        ...
+
+    def witness(self, receipts: Receipts, *, round: int, statement: bytes) -> dict[str, Witness]:
+        """Returns which clients have signed the run's statement."""
+        ...
+
+    def carried(self) -> Carried:
+        """Returns what it carries to the next round."""
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+        """Goes on from what ``carried`` gave; ``arrays`` may have others beside it."""
+        ...
+
+
 class RoundServer:
     """Runs rounds over a transport.
 
@@ -92,6 +153,7 @@ class RoundServer:
         sums: the server takes the step.
       mechanism: client-level DP: makes the aggregate of the sum; None averages.
       noise: round → secret randomness for it.
+      compression: how updates travel; None: as they are.
     """
 
     def __init__(
@@ -109,6 +171,7 @@ class RoundServer:
         scale: Callable[[int], float] = lambda round: 1.0,
         mechanism: ClientMechanism | None = None,
         noise: Callable[[int], NoiseSource] = lambda round: NoiseSource(),
+        compression: Compression | None = None,
     ) -> None:
         self._transport = transport
         self._run = run
@@ -122,6 +185,7 @@ class RoundServer:
         self._scale = scale
         self._mechanism = mechanism
         self._noise = noise
+        self._compression = compression
         self._masked = MaskedRounds(run=run, observe=observe)
 
     def run_round(
@@ -146,12 +210,43 @@ class RoundServer:
         Raises:
           RunError: a client reported an error and the server is strict.
         """
-        exchange = self._exchange(round)
+        exchange = self.exchange(round)
         try:
             update, survivors, following = self._collect(params, cohort, exchange, upcoming, clip_norm)
         except (TooFewClients, FaultyDealer) as error:
             return _outcome(exchange, cohort, None, (), failure=str(error))
+        if self._compression is not None:
+            update = self._compression.released(update, round=round)
         return _outcome(exchange, cohort, update, survivors, clip_norm=following)
+
+    def mean_in_the_clear(self, params: Vector, clients: Sequence[str], exchange: Exchange) -> Mean | None:
+        """Returns the mean of the clients' updates for the exchange's round; None if none arrived.
+
+        Raises:
+          RunError: a client reported an error and the server is strict.
+        """
+        accumulator, survivors = self._in_the_clear(params, clients, exchange)
+        if not survivors or not isinstance(accumulator, WeightedSum):
+            return None
+        update = accumulator.result()
+        if self._compression is not None:
+            update = self._compression.released(update, round=exchange.round)
+        return Mean(update=update, weight=accumulator.weight, survivors=survivors)
+
+    def train_in_vain(self, params: Vector, clients: Sequence[str], exchange: Exchange) -> None:
+        """Lets clients train whose updates come too late to be added to anything; simulations only."""
+        requests: dict[str, Request] = {
+            client: TrainRequest(run=self._run, round=exchange.round) for client in clients
+        }
+        for _ in exchange.send(requests, vectors=(params,), late=True):
+            pass
+
+    def carried(self) -> Carried:
+        """Returns nothing: every round starts afresh."""
+        return Carried()
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+        """Does nothing."""
 
     def receipts(self, clients: Sequence[str], *, round: int, roster: Roster) -> Receipts:
         """Returns what the clients state to have spent, once the rounds are over.
@@ -161,13 +256,14 @@ class RoundServer:
           round: number of rounds that were run.
           roster: the keys by which they are known.
         """
-        return collect(self._exchange(round), clients, run=self._run, roster=roster)
+        return collect(self.exchange(round), clients, run=self._run, roster=roster)
 
     def witness(self, receipts: Receipts, *, round: int, statement: bytes) -> dict[str, Witness]:
         """Returns which clients have signed the run's statement, and whose receipts they keep."""
-        return witness(self._exchange(round), receipts, run=self._run, statement=statement)
+        return witness(self.exchange(round), receipts, run=self._run, statement=statement)
 
-    def _exchange(self, round: int) -> Exchange:
+    def exchange(self, round: int) -> Exchange:
+        """Returns the bookkeeping of a round's messages, before the first of them."""
         return Exchange(
             self._transport, run=self._run, round=round, deadline=self._deadline, strict=self._strict
         )
@@ -242,11 +338,12 @@ class RoundServer:
     ) -> tuple[Accumulator, tuple[str, ...]]:
         accumulator = self._aggregator.start()
         survivors = []
-        for client, vector in self._vectors(params, cohort, exchange, np.dtype(np.float32)):
+        kind = np.dtype(np.float32) if self._compression is None else self._compression.layout.dtype
+        for client, vector in self._vectors(params, cohort, exchange, kind):
             try:
                 if vector is not None:
                     with phase("aggregation"):
-                        accumulator.add(vector, weight=self._weights[client])
+                        accumulator.add(self._addend(vector, exchange.round), weight=self._weights[client])
             except ProtocolError as error:
                 exchange.drop(client, type(error).__name__)
                 continue
@@ -301,6 +398,9 @@ class RoundServer:
                 exchange.drop(client, "MalformedVector")
             else:
                 yield client, vectors[0]
+
+    def _addend(self, vector: NDArray[Any], round: int) -> Vector:
+        return vector if self._compression is None else self._compression.addend(vector, round=round)
 
     def _partial_sums(self) -> Iterable[Any]:
         return self._transport.partial_sums() if isinstance(self._transport, Adding) else ()

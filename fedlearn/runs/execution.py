@@ -28,6 +28,9 @@ from fedlearn.runs.result import Metrics
 from fedlearn.runs.traffic import grouped
 from fedlearn.stopwatch import timed
 
+_CARRIED = "carried/"
+"""Before the names of a checkpoint's arrays that belong to the server's rounds, not to the algorithm."""
+
 
 @dataclass(kw_only=True)
 class Course:
@@ -107,7 +110,7 @@ class Execution:
         self._directory = directory
         self._progress = progress
         self._model = setup.experiment.build_model()
-        self._server = setup.server(transport, strict=strict, observe=progress.client_done)
+        self._server = setup.rounds(transport, strict=strict, observe=progress.client_done)
         self._transport = transport
         self._strict = strict
 
@@ -130,10 +133,14 @@ class Execution:
 
     def resume(self, checkpoint: Checkpoint) -> Course:
         """Returns the course that a checkpoint kept."""
-        record = checkpoint.record
+        record, arrays = checkpoint.record, checkpoint.arrays
         constants = record.get("constants")
+        carried = {name: array for name, array in arrays.items() if name.startswith(_CARRIED)}
+        self._server.restore(
+            {name.removeprefix(_CARRIED): array for name, array in carried.items()}, record.get("carried", {})
+        )
         return Course(
-            state=State.from_arrays(checkpoint.arrays),
+            state=State.from_arrays({name: arrays[name] for name in arrays.keys() - carried.keys()}),
             rounds=list(record["rounds"]),
             accounts={name: Account.from_dict(entry) for name, entry in record["accounts"].items()},
             constants=None if constants is None else np.array(constants, dtype=np.float32),
@@ -255,10 +262,14 @@ class Execution:
         if self._directory is None:
             return
         self._directory.write_rounds(course.rounds)
+        carried = self._server.carried()
         Checkpoint(
             rounds=course.completed,
             experiment=self._experiment.digest,
-            arrays=course.state.to_arrays(),
+            arrays={
+                **course.state.to_arrays(),
+                **{f"{_CARRIED}{name}": array for name, array in carried.arrays.items()},
+            },
             record={
                 "run": self._setup.run,
                 "rounds": course.rounds,
@@ -266,6 +277,7 @@ class Execution:
                 "constants": None if course.constants is None else course.constants.tolist(),
                 "clip_norm": course.clip_norm,
                 "now": now_of(self._transport),
+                "carried": dict(carried.record),
             },
         ).save(self._directory.checkpoint_path)
 

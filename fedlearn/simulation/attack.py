@@ -43,6 +43,11 @@ def attack(
             f"algorithm.name={experiment.config.algorithm.name!r} or model.local_layers: attacks read one"
             " update of the whole model; attack the same experiment with 'fedavg' and no local layers"
         )
+    if experiment.compressor is not None:
+        raise ConfigError(
+            f"compression.name={experiment.config.compression.name!r}: attacks read whole updates, which leak"
+            " more; attack the same experiment without it"
+        )
     chosen: Attack = ATTACKS.build(name, arguments or {})
     scene = Scene(experiment=experiment, play=play, train=train)
     return chosen.run(scene, rng=np.random.default_rng(seed))

@@ -68,6 +68,7 @@ def unprotected(experiment: Experiment) -> Experiment:
         secure_aggregation={"enabled": False},
         faults={},
         fleet={},
+        asynchronous={},
         cohort=cohort.model_dump(),
     )
     return replace(experiment, config=config, fleet=None)

@@ -8,62 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fedlearn.errors import ConfigError
-from fedlearn.experiment.pace import enough, fleet_of
+from fedlearn.experiment.pace import enough
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.fleet import Fleet
-from fedlearn.fleet.pace import Stretch, worked
+from fedlearn.experiment.work import Work
+from fedlearn.fleet.pace import Stretch
 from fedlearn.rounds.messages import ReceiptRequest, decode_request
 from fedlearn.rounds.transport import Adding, Lost, Message, Transport
 from fedlearn.simulation.inprocess import Reaching, reaching_of
 
 _MOST_CHECKED = 10_000
 """Clients whose pace is looked at before a run, to see whether anybody can meet its deadline."""
-
-
-class Work:
-    """How long clients take for requests.
-
-    A request to train takes its bytes down, its records — steps × records of a step, of the declared
-    size — and the bytes of its vector up; any other one its bytes both ways.
-
-    Args:
-      setup: what the parties of the run agree on.
-      fleet: how fast clients are, and when they are online.
-    """
-
-    def __init__(self, setup: RunSetup, fleet: Fleet) -> None:
-        self._setup = setup
-        self._fleet = fleet
-
-    def stretch(self, request: Message, *, at: float, up: int = 0) -> Stretch:
-        """Returns when the client begins and ends with a request that is sent at some time.
-
-        Args:
-          request: the request.
-          at: simulated time.
-          up: bytes of the answer; one to a request to train is known beforehand.
-        """
-        records = 0.0
-        if request.vectors and decode_request(request.body).run == self._setup.run:
-            records, up = self._records(request.client), self._setup.reply_bytes
-        elif request.vectors:  # statistics: one pass over the records, and sums as long as the request
-            records = self._size(request.client)
-            up = request.vectors[0].nbytes
-        seconds = self._fleet.pace(request.client).seconds(records=records, down=request.size, up=up)
-        return worked(self._fleet.online(request.client, at), at=at, seconds=seconds)
-
-    def round_seconds(self, client: str) -> float:
-        """Returns how long a client takes for a round of training while it is online."""
-        return self._fleet.pace(client).seconds(
-            records=self._records(client), down=self._setup.request_bytes, up=self._setup.reply_bytes
-        )
-
-    def _records(self, client: str) -> float:
-        plan = self._setup.protections[client].plan
-        return plan.steps * plan.sample_rate * self._size(client)
-
-    def _size(self, client: str) -> int:
-        return self._setup.experiment.population.clients[client].declared_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,12 +176,12 @@ def clocked(setup: RunSetup, transport: Transport, *, now: float = 0.0) -> Trans
       ConfigError: a deadline that nobody can meet, or so few clients in a round that their sum stays hidden.
       DataError: the trace breaks its schema, or a client is not in it.
     """
-    experiment = setup.experiment
-    fleet = fleet_of(experiment)
-    if fleet is None:
+    experiment, work = setup.experiment, setup.work
+    if work is None:
         return transport
-    work = Work(setup, fleet)
     check_deadline(setup, work)
+    if experiment.config.asynchronous.enabled:
+        return transport  # each client's time is that of its own flight
     return Clocked(
         transport,
         work,

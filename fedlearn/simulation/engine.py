@@ -57,7 +57,7 @@ class Engine:
         self._setup = setup
         self._devices = devices_of(setup.experiment.config.devices)
         # What clients keep in this process, its workers would not see.
-        alone = bool(ledgers) or (setup.kept.any and not setup.memory.everywhere)
+        alone = bool(ledgers) or (setup.keeps and not setup.memory.everywhere)
         workers = 1 if alone else self._number_of(workers)
         private = setup.experiment.config.privacy.enabled
         charges = shared_array(len(setup.experiment.population.clients) if private else 0, "<i8")

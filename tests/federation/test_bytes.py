@@ -49,8 +49,11 @@ class Weighed:
         {},
         {"secure_aggregation": {"enabled": True, "modulus_bits": 16}},
         {"secure_aggregation": {"enabled": True, "mode": "ideal"}},
+        {"compression": {"name": "quantise", "arguments": {"bits": 4}}},
+        {"compression": {"name": "top-k"}},
+        {"compression": {"name": "random-k"}, "secure_aggregation": {"enabled": True, "modulus_bits": 16}},
     ],
-    ids=["clear", "masked-16", "ideal-32"],
+    ids=["clear", "masked-16", "ideal-32", "quantised", "top-k", "random-k-masked"],
 )
 def test_counted_and_carried_agree(sections: dict[str, Any]) -> None:
     experiment = Experiment.from_dict(

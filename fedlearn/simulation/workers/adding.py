@@ -13,6 +13,7 @@ from fedlearn._types import RingVector
 from fedlearn.aggregators.weighted_mean import WeightedSum
 from fedlearn.errors import ProtocolError
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.rounds.compression import Compression
 from fedlearn.secagg.ring import add_in_ring
 from fedlearn.simulation.workers.frames import Sum
 from fedlearn.simulation.workers.memory import shared_array
@@ -27,7 +28,7 @@ class Adder(Protocol):
 
     run: str
 
-    def add(self, client: str, vector: NDArray[Any]) -> bool:
+    def add(self, client: str, vector: NDArray[Any], *, round: int) -> bool:
         """Adds a client's vector; returns False if the server must see the vector itself."""
 
     def write(self) -> Sum:
@@ -43,22 +44,32 @@ class ClearAdder:
     Args:
       run: the run's id.
       weight_of: public weight of each client.
-      dimension: d.
+      dimension: length of what is added.
+      compression: how updates travel; None: as they are.
     """
 
-    def __init__(self, run: str, weight_of: Mapping[str, float], dimension: int) -> None:
+    def __init__(
+        self,
+        run: str,
+        weight_of: Mapping[str, float],
+        dimension: int,
+        compression: Compression | None = None,
+    ) -> None:
         self.run = run
+        self._compression = compression
         self._weight_of = weight_of
         self._dimension = dimension
         self._sum = WeightedSum()
         self._shared = shared_array((_SCALES, dimension), np.int64)
 
     @timed("aggregation")
-    def add(self, client: str, vector: NDArray[Any]) -> bool:
+    def add(self, client: str, vector: NDArray[Any], *, round: int) -> bool:
         """Adds an update; one that the server would refuse is left to the server."""
-        if vector.shape != (self._dimension,) or vector.dtype != np.float32:
-            return False
         try:
+            if self._compression is not None:
+                vector = self._compression.addend(vector, round=round)
+            if vector.shape != (self._dimension,) or vector.dtype != np.float32:
+                return False
             self._sum.add(vector, weight=self._weight_of[client])
         except ProtocolError:
             return False
@@ -103,8 +114,9 @@ class RingAdder:
         self._count = 0
 
     @timed("aggregation")
-    def add(self, client: str, vector: NDArray[Any]) -> bool:
+    def add(self, client: str, vector: NDArray[Any], *, round: int) -> bool:
         """Adds ring elements; a vector of another ring is left to the server."""
+        del client, round
         if vector.shape != self._total.shape or vector.dtype != self._total.dtype:
             return False
         add_in_ring(self._total, vector)
@@ -133,5 +145,5 @@ def adder_for(setup: RunSetup) -> Adder | None:
         ideal = setup.secure.mode == "ideal"
         return RingAdder(setup.run, setup.secure.encoding.dtype, setup.reply_length) if ideal else None
     if isinstance(setup.experiment.aggregator.start(), WeightedSum):
-        return ClearAdder(setup.run, setup.weights, setup.reply_length)
+        return ClearAdder(setup.run, setup.weights, setup.added_length, setup.compression)
     return None

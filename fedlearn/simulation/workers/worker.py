@@ -128,14 +128,18 @@ class Worker:
         reply = self._clients.answer(request)
         if request.late:
             return Answer(reply.client, reply.body)
-        adder = self._adder_of(request)
-        if adder is not None and len(reply.vectors) == 1 and adder.add(reply.client, reply.vectors[0]):
+        if len(reply.vectors) == 1 and self._added(request, reply.vectors[0]):
             return Answer(reply.client, reply.body, added=reply.vectors[0].nbytes)
         return Answer(reply.client, reply.body, places=tuple(map(self._placed, reply.vectors)))
 
-    def _adder_of(self, request: Message) -> Adder | None:
-        adder = self._desk.adder
-        return adder if adder is not None and decode_request(request.body).run == adder.run else None
+    def _added(self, request: Message, vector: NDArray[Any]) -> bool:
+        """Adds a vector up here, if that is for this worker to do; returns whether it was."""
+        adder, asked = self._desk.adder, decode_request(request.body)
+        return (
+            adder is not None
+            and asked.run == adder.run
+            and adder.add(request.client, vector, round=asked.round)
+        )
 
     def _placed(self, vector: NDArray[Any]) -> Place:
         """Writes a vector where the pool finds it; waits until the pool has read the one that was there."""
