@@ -9,12 +9,13 @@ import pytest
 
 from fedlearn.aggregators import AGGREGATORS
 from fedlearn.algorithms import ALGORITHMS
+from fedlearn.compression import COMPRESSORS
 from fedlearn.data import DATASETS, PARTITIONERS
 from fedlearn.errors import ConfigError, UnknownName
 from fedlearn.models import MODELS
 from fedlearn.registry import Registry
 
-REGISTRIES = [MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS]
+REGISTRIES = [MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS, COMPRESSORS]
 PARTS = [
     pytest.param(registry, word, id=f"{registry.kind}-{word}") for registry in REGISTRIES for word in registry
 ]
@@ -42,7 +43,7 @@ def test_an_argument_that_a_part_does_not_take_is_refused(registry: Registry, wo
         registry.build(word, {"nonsense": 1})
 
 
-@pytest.mark.parametrize("package", ["models", "data", "algorithms", "aggregators"])
+@pytest.mark.parametrize("package", ["models", "data", "algorithms", "aggregators", "compression"])
 def test_naming_the_parts_loads_neither_torch_nor_scikit_learn(package: str) -> None:
     code = (
         f"import sys, fedlearn.{package}\n"
@@ -53,7 +54,9 @@ def test_naming_the_parts_loads_neither_torch_nor_scikit_learn(package: str) -> 
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("registry", [ALGORITHMS, AGGREGATORS], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize(
+    "registry", [ALGORITHMS, AGGREGATORS, COMPRESSORS], ids=lambda registry: registry.kind
+)
 def test_the_server_s_parts_need_no_torch(registry: Registry) -> None:
     modules = ", ".join(path.partition(":")[0] for path in registry.values())
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"

@@ -14,13 +14,15 @@ import pytest
 
 from fedlearn.aggregators import AGGREGATORS
 from fedlearn.algorithms import ALGORITHMS
+from fedlearn.compression import COMPRESSORS
 from fedlearn.data import DATASETS, PARTITIONERS
 from fedlearn.models import MODELS
 from fedlearn.registry import Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 REGISTRIES = {
-    registry.kind: registry for registry in (MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS)
+    registry.kind: registry
+    for registry in (MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS, COMPRESSORS)
 }
 
 
@@ -53,7 +55,7 @@ def _selections() -> list[tuple[str, str, dict[str, Any]]]:
                 choice = keys["partition"]
                 found.append(("partitioner", choice["kind"], choice.get("arguments", {})))
             else:
-                kind = {"aggregation": "aggregator"}.get(section, section)
+                kind = {"aggregation": "aggregator", "compression": "compressor"}.get(section, section)
                 found.append((kind, keys["name"], keys.get("arguments", {})))
     return found
 
@@ -69,6 +71,7 @@ def test_the_examples_are_selected_with_arguments_that_they_take() -> None:
         "partitioner": {"labels": np.arange(40) % 2, "rng": np.random.default_rng(0), "clients": 4},
         "algorithm": {},
         "aggregator": {},
+        "compressor": {},
     }
     for kind, path, arguments in _selections():
         registry: Registry = REGISTRIES[kind]
