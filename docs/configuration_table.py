@@ -58,9 +58,9 @@ def _type_name(option: Mapping[str, Any]) -> str:
     if "enum" in option or "const" in option:
         words = option.get("enum", [option.get("const")])
         return ", ".join(f"`{json.dumps(word)}`" for word in words)
-    if option["type"] == "array":
+    if option.get("type") == "array":
         return f"array of {_type_name(option['items'])}s"
-    kind = str(option["type"])
+    kind = str(option.get("type", "object"))  # a reference is to a table
     return {"number": "float", "object": "table"}.get(kind, kind)
 
 

@@ -14,6 +14,7 @@ from fedlearn.config.experiment import ExperimentConfig, keys
 from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import toml_file, validated
+from fedlearn.config.remedies import InitialConfig, RemediesConfig, RemedyConfig, TuningConfig
 from fedlearn.config.section import Arguments, Name, Section
 from fedlearn.config.server import AggregationConfig, AlgorithmConfig, CohortConfig
 from fedlearn.config.simulation import BaselinesConfig, FaultsConfig
@@ -26,6 +27,10 @@ __all__ = [
     "ScarcityConfig",
     "ModelConfig",
     "TrainingConfig",
+    "RemediesConfig",
+    "RemedyConfig",
+    "InitialConfig",
+    "TuningConfig",
     "AlgorithmConfig",
     "AggregationConfig",
     "AsynchronousConfig",

@@ -17,6 +17,7 @@ from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import overlaid, parsed, toml_file, validated
+from fedlearn.config.remedies import RemediesConfig
 from fedlearn.config.section import Name, Section
 from fedlearn.config.server import AggregationConfig, AlgorithmConfig, CohortConfig
 from fedlearn.config.simulation import BaselinesConfig, FaultsConfig
@@ -51,6 +52,7 @@ class ExperimentConfig(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    remedies: RemediesConfig = Field(default_factory=RemediesConfig)
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     aggregation: AggregationConfig = Field(default_factory=AggregationConfig)
     cohort: CohortConfig = Field(default_factory=CohortConfig)

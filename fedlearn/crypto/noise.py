@@ -64,6 +64,14 @@ class NoiseSource:
         in_range(0.0, 1.0, probability=probability)
         return self.uniform(count) < probability
 
+    def seed(self) -> int:
+        """Returns 63 secret bits for a generator that needs a seed, as that of dropout masks and views.
+
+        Where such draws are taken in the order of the records, a seed that others know would tie every
+        record's draw to who stands before it.
+        """
+        return int(self._words(1, np.uint64)[0] >> np.uint64(1))
+
     def discrete_gaussian(self, count: int, *, stddev: float) -> NDArray[np.int64]:
         """Returns integers k with probability ∝ exp(−k² / 2σ²) to within 2⁻⁷⁰, shape (count,): one release.
 

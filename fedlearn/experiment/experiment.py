@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedlearn._types import Vector
 from fedlearn.aggregators import AGGREGATORS
@@ -38,13 +38,24 @@ from fedlearn.experiment.population import (
     load_data_set,
 )
 from fedlearn.experiment.precision import check_precision
+from fedlearn.experiment.remedies import (
+    augmentations_of,
+    initialisation_of,
+    kind_of,
+    loss_of,
+    penalties_of,
+    tuning_of,
+    weights_of,
+)
 from fedlearn.experiment.shared import check_shared_noise
 from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
 from fedlearn.fleet import Fleet
 from fedlearn.models import MODELS
 from fedlearn.models.standardised import Standardised
 from fedlearn.registry import check_arguments
-from fedlearn.training import LOSSES, METRICS, OPTIMIZERS, SCHEDULES
+from fedlearn.remedies.initialisation import Weights, start
+from fedlearn.remedies.tuning import Tuning
+from fedlearn.training import METRICS, OPTIMIZERS, SCHEDULES
 from fedlearn.training.batches import RecordSet
 from fedlearn.training.devices import on_processor
 from fedlearn.training.local import Recipe, Workbench
@@ -107,7 +118,8 @@ class Experiment:
         check_statistics(self.config)
         check_precision(self.config)
         check_kept(self.config, self.local_rule, self.aggregator)
-        _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions
+        _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
+        initialisation_of(self.config)
 
     def _check_data(self) -> None:
         check_data_set_name(self.config.data)
@@ -187,8 +199,15 @@ class Experiment:
         """The clients and what they hold; loaded on first use.
 
         Raises:
-          DataError: files are missing, records malformed, or a client left without any.
+          DataError: files are missing, records malformed, a client left without any, or records that an
+            augmentation does not fit.
         """
+        population = self._population()
+        if self.recipe.augmentations:
+            self.recipe.augmentations.check_kind(kind_of(population))
+        return population
+
+    def _population(self) -> Population:
         if self.known is not None:
             return self.known
         if self.clients is not None:
@@ -235,8 +254,9 @@ class Experiment:
             weight_decay=training.weight_decay,
             schedule=SCHEDULES.resolve(training.schedule),
             rounds=self.config.rounds,
-            loss=self.loss or LOSSES.resolve(training.loss),
-            proximal=self.algorithm.proximal,
+            loss=loss_of(self.config, self.loss),
+            augmentations=augmentations_of(self.config),
+            penalties=penalties_of(self.config, proximal=self.algorithm.proximal),
             clipping=training.clipping,
         )
 
@@ -253,16 +273,30 @@ class Experiment:
         ]
         return {label: METRICS.resolve(name) for label, name in zip(labels, self.config.metrics, strict=True)}
 
+    @cached_property
+    def tuning(self) -> Tuning:
+        """Which parameters are trained."""
+        return tuning_of(self.config)
+
+    @cached_property
+    def initial_weights(self) -> Weights | None:
+        """Public weights that the model starts from; None for random ones."""
+        return weights_of(self.config)
+
     def build_model(self) -> FlatModel:
-        """Returns a new model with the initial parameters, which the seed alone decides.
+        """Returns a new model with the initial parameters, which seed and public weights alone decide.
 
         Raises:
-          ModelError: a layer that cannot be trained this way; names it and what to use instead.
-          ConfigError: an own model that cannot be built.
+          ModelError: a layer that cannot be trained this way, or public weights of another model; names
+            the layers.
+          ConfigError: an own model that cannot be built, or weights that cannot be read.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             module = self._module()
+            if self.initial_weights is not None:
+                start(module, self.initial_weights, part=self.config.remedies.initial.part)
+            module = self.tuning.apply(module)
         if is_federated(self.config):
             module = Standardised(module, features=features_of(self.population))
         return FlatModel(module)
@@ -278,7 +312,8 @@ class Experiment:
           ConfigError: the model cannot be built.
         """
         with torch.device("meta"):
-            return sum(p.numel() for p in self._module().parameters() if p.requires_grad)
+            module = self.tuning.apply(self._module())
+            return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
     def _module(self) -> nn.Module:
         if self.model is None:
@@ -333,6 +368,10 @@ class Experiment:
             return np.zeros(0, dtype=np.float32)
         features = features_of(self.population)
         return np.repeat(np.array([0.0, 1.0], dtype=np.float32), features)
+
+    def whole_state(self, model: FlatModel) -> Mapping[str, Tensor]:
+        """Returns the state of a model under the names of the untuned one, frozen parameters included."""
+        return self.tuning.whole_state(model.module)
 
     def cohort(self, round: int) -> tuple[str, ...]:
         """Returns the clients of a round, sorted; decided by seed and round alone."""

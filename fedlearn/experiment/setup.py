@@ -282,11 +282,9 @@ class RunSetup:
         data, seed = self.experiment.population.clients[name], self.experiment.config.seed
         if protection.shared is not None and protection.record is not None:
             return GradientSum(
-                client=name,
                 dataset=data.train,
                 records=data.size,
                 bench=bench,
-                seed=seed,
                 privacy=protection.record,
                 coins=self._noise(name, "sample"),
             )

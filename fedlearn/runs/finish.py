@@ -41,7 +41,7 @@ def finish(
         per_client=per_client,
         baselines=baselines,
     )
-    directory.write_model(model.state_dict())
+    directory.write_model(setup.experiment.whole_state(model))
     write_statement(directory, statement_of(setup, course))
     directory.write("receipts.json", json.dumps(receipts_of(setup, course), indent=2) + "\n")
     if engine != "sites":

@@ -20,6 +20,7 @@ def manifest_of(experiment: Experiment) -> Manifest:
         seed=experiment.config.seed,
         git_revision=_git_revision(),
         data=experiment.population.source,
+        initial_weights=_initial_weights(experiment),
         reproducible_noise=experiment.config.reproducible_noise,
         python=platform.python_version(),
         platform=platform.platform(),
@@ -32,6 +33,14 @@ def peak_rss_mb() -> float:
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     return round(kilobytes * 1024 / 1e6, 1)
+
+
+def _initial_weights(experiment: Experiment) -> str | None:
+    weights = experiment.initial_weights
+    if weights is None:
+        return None
+    part = experiment.config.remedies.initial.part
+    return f"{weights.source}{f' ({part})' if part else ''}, SHA-256 {weights.sha256}"
 
 
 def _version(package: str) -> str | None:

@@ -106,6 +106,9 @@ class Manifest(_Part):
     seed: int
     git_revision: str | None
     data: str
+    initial_weights: str | None = Field(
+        default=None, description="public weights that training started from: where from, and their SHA-256"
+    )
     reproducible_noise: bool
     python: str
     platform: str

@@ -16,11 +16,14 @@ from torch import Tensor
 from fedlearn._types import Vector
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ConfigError, ModelError
+from fedlearn.remedies.augmentation import Augmentations
+from fedlearn.remedies.penalties.penalty import Penalty
 from fedlearn.stopwatch import timed
+from fedlearn.training.augmented import mean_loss
 from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, placed
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
-from fedlearn.training.objective import Loss, add_proximal_gradient
+from fedlearn.training.objective import Loss
 from fedlearn.training.optimizers import Stepping
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
@@ -43,7 +46,8 @@ class Recipe:
       schedule: ``(round, rounds) -> factor`` on the learning rate.
       rounds: number of rounds of the experiment.
       loss: mean loss of a batch.
-      proximal: FedProx μ, ≥ 0.
+      augmentations: what is done to the records of a step.
+      penalties: terms on the parameters, added to every gradient.
       clipping: how per-record gradients are clipped, under record-level DP.
     """
 
@@ -54,7 +58,8 @@ class Recipe:
     schedule: Callable[[int, int], float]
     rounds: int
     loss: Loss
-    proximal: float = 0.0
+    augmentations: Augmentations = field(default_factory=Augmentations)
+    penalties: tuple[Penalty, ...] = ()
     clipping: Clipping = "auto"
 
     def learning_rate_of(self, round: int) -> float:
@@ -131,9 +136,9 @@ class Workbench:
           ModelError: parameters became NaN or infinite.
         """
         self.open()
-        model, mu = self.model, self.recipe.proximal
+        model, penalties = self.model, self.recipe.penalties
         model.load(params)
-        anchor = model.values.clone() if mu > 0 else None
+        anchor = model.values.clone() if penalties else model.values
         added = None if offset is None else torch.from_numpy(offset).to(model.values.device)
         flat = torch.nn.Parameter(model.values)
         flat.grad = model.gradient
@@ -144,8 +149,8 @@ class Workbench:
                 continue
             if added is not None:
                 flat.grad.add_(added)
-            if anchor is not None:
-                add_proximal_gradient(flat.grad, model.values, anchor, mu)
+            for penalty in penalties:
+                penalty.add_gradient(model.gradient, model.values, anchor)
             optimizer.step()
         update: Vector = np.subtract(model.values.cpu().numpy(), params[: model.dimension])
         # The square of the norm is finite, unless a coordinate is not, or is one that no training reaches.
@@ -164,8 +169,13 @@ class Workbench:
         # Opacus takes two seconds and 100 MB to import; who trains without privacy has no use for it.
         from fedlearn.training.private import PrivateGradient
 
+        recipe = self.recipe
         return PrivateGradient(
-            self.model, self.recipe.loss, clipping=self.recipe.clipping, device=self.device
+            self.model,
+            recipe.loss,
+            clipping=recipe.clipping,
+            views=recipe.augmentations.views,
+            device=self.device,
         )
 
     @cached_property
@@ -195,11 +205,22 @@ class Workbench:
         if not len(indices):
             return True
         inputs, targets = fetch(dataset, indices, self.model.device)
+        recipe = self.recipe
         with self.device.autocast():
-            loss = self.recipe.loss(self._forward(inputs), targets)
+            loss = mean_loss(self._forward, recipe.loss, recipe.augmentations, inputs, targets)
         (loss if scale is None else loss * scale.factor).backward()  # type: ignore[no-untyped-call]
         self.model.gather_gradient()
         return scale is None or scale.restored(self.model.gradient)
+
+    def drawn(self, dataset: RecordSet, indices: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
+        """Returns views (b, …), or (b, K, …) of K > 1 views, and targets of a private step; None for none."""
+        if not len(indices):
+            return None, None
+        inputs, targets = fetch(dataset, indices, self.model.device)
+        augmentations, random = self.recipe.augmentations, torch.default_generator
+        if augmentations.views > 1:
+            return augmentations.many(inputs, random), targets
+        return augmentations.view(inputs, random), targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +238,7 @@ class LocalTrainer:
       bench: the workbench it trains on, shared by the clients of a process.
       seed: the experiment's seed.
       privacy: record-level DP; None trains without.
-      noise: round → secret randomness of its samples and noise; needed with ``privacy``.
+      noise: round → secret randomness of its samples, views and noise; needed with ``privacy``.
     """
 
     client: str
@@ -241,12 +262,14 @@ class LocalTrainer:
           round: round, counted from 0.
           offset: what an algorithm adds to every gradient, shape (d,); None adds nothing.
         """
-        rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
-        # Dropout layers draw from torch's generator; it is seeded here and put back afterwards.
-        with seeded(int(rng.integers(2**63)), self.bench.open()):
-            if self.privacy is None or self.noise is None:
+        # Dropout layers and augmentations draw from torch's generator; it is seeded and put back afterwards.
+        if self.privacy is None or self.noise is None:
+            rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
+            with seeded(int(rng.integers(2**63)), self.bench.open()):
                 return self._descend(params, round, rng, offset)
-            return self._descend_privately(params, round, self.privacy, self.noise(round), offset)
+        noise = self.noise(round)
+        with seeded(noise.seed(), self.bench.open()):
+            return self._descend_privately(params, round, self.privacy, noise, offset)
 
     def _descend(self, params: Vector, round: int, rng: np.random.Generator, offset: Vector | None) -> Vector:
         scale = LossScale() if self.bench.device.precision == "float16" else None
@@ -266,10 +289,10 @@ class LocalTrainer:
         noise: NoiseSource,
         offset: Vector | None,
     ) -> Vector:
-        dataset, device = self.bench.placed(self.dataset), self.bench.model.device
+        dataset = self.bench.placed(self.dataset)
 
         def gradient(indices: NDArray[np.int64]) -> bool:
-            inputs, targets = fetch(dataset, indices, device) if len(indices) else (None, None)
+            inputs, targets = self.bench.drawn(dataset, indices)
             self.bench.private_gradient.write(inputs, targets, privacy=privacy, noise=noise)
             return True
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fedlearn.crypto.noise import NoiseSource
 from fedlearn.errors import ModelError
 from fedlearn.stopwatch import phase
+from fedlearn.training.augmented import ManyViews, over_views
 from fedlearn.training.clip_rules import Rule
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, seeded
@@ -94,17 +95,26 @@ class PrivateGradient:
       loss: ``(outputs, targets) -> mean over the batch``.
       clipping: which way to clip (see ``clip_rules``).
       device: whose precision the forward pass has; the model must lie on it already.
+      views: K, views of every record; with more than one, records come as (b, K, …), and what is clipped
+        is the gradient of a record's mean loss over them.
 
     Raises:
       ModelError: a layer that mixes records or has no per-record gradient.
     """
 
     def __init__(
-        self, model: FlatModel, loss: Loss, *, clipping: Clipping = "auto", device: Device = PROCESSOR
+        self,
+        model: FlatModel,
+        loss: Loss,
+        *,
+        clipping: Clipping = "auto",
+        views: int = 1,
+        device: Device = PROCESSOR,
     ) -> None:
         self._model = model
-        self._losses = per_record(loss)
-        self._clip = clip_of(model.module, clipping, device)
+        self._module = model.module if views == 1 else ManyViews(model.module)
+        self._losses = per_record(loss) if views == 1 else over_views(per_record(loss))
+        self._clip = clip_of(self._module, clipping, device)
         self._largest_piece = _SMALLEST_PIECE
         self._total = torch.zeros_like(model.gradient)
         self._sums = model.views_of(self._total)
@@ -174,7 +184,7 @@ class PrivateGradient:
 
     def _check_apart(self, inputs: Tensor) -> None:
         if not self._seen_apart and len(inputs) > 1:
-            check_records_apart(self._model.module, inputs)
+            check_records_apart(self._module, inputs)
             self._seen_apart = True
 
 

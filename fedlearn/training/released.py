@@ -29,34 +29,29 @@ class GradientSum:
     """The clipped gradient sum of one Poisson sample: a client's part of one step of all.
 
     Attributes:
-      client: the client's id; with ``seed`` and the round it fixes the masks of dropout layers.
       dataset: the client's records.
       records: how many there are; private.
       bench: the workbench it computes on, shared by the clients of a process.
-      seed: the experiment's seed.
       privacy: bound and sample rate.
-      coins: round → secret randomness of its samples.
+      coins: round → secret randomness of its samples and views.
     """
 
-    client: str
     dataset: Dataset[tuple[Tensor, ...]] = field(repr=False)
     records: int
     bench: Workbench = field(repr=False)
-    seed: int
     privacy: RecordPrivacy
     coins: Callable[[int], NoiseSource] = field(repr=False)
 
     @timed("training")
     def train(self, params: Vector, *, round: int) -> Vector:
         """Returns Σ g · min(1, C / ‖g‖) at the global vector, shape (d,), float32."""
-        rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
-        sample = poisson_sample(self.records, self.privacy, self.coins(round))
-        device = self.bench.open()
+        device, coins = self.bench.open(), self.coins(round)
+        sample = poisson_sample(self.records, self.privacy, coins)
         records = self.bench.placed(self.dataset)
-        inputs, targets = fetch(records, sample, device) if len(sample) else (None, None)
         self.bench.model.load(params)
         self.bench.model.module.train()
-        with seeded(int(rng.integers(2**63)), device):
+        with seeded(coins.seed(), device):
+            inputs, targets = self.bench.drawn(records, sample)
             total = self.bench.private_gradient.clipped_sum(
                 inputs, targets, max_grad_norm=self.privacy.max_grad_norm
             )

@@ -14,8 +14,10 @@ from fedlearn.data import DATASETS, PARTITIONERS
 from fedlearn.errors import ConfigError, UnknownName
 from fedlearn.models import MODELS
 from fedlearn.registry import Registry
+from fedlearn.remedies import AUGMENTATIONS, INITIALISATIONS, PENALTIES, TUNINGS
 
-REGISTRIES = [MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS, COMPRESSORS]
+REMEDIES = [AUGMENTATIONS, PENALTIES, INITIALISATIONS, TUNINGS]
+REGISTRIES = [MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS, COMPRESSORS, *REMEDIES]
 PARTS = [
     pytest.param(registry, word, id=f"{registry.kind}-{word}") for registry in REGISTRIES for word in registry
 ]
@@ -43,7 +45,9 @@ def test_an_argument_that_a_part_does_not_take_is_refused(registry: Registry, wo
         registry.build(word, {"nonsense": 1})
 
 
-@pytest.mark.parametrize("package", ["models", "data", "algorithms", "aggregators", "compression"])
+@pytest.mark.parametrize(
+    "package", ["models", "data", "remedies", "algorithms", "aggregators", "compression"]
+)
 def test_naming_the_parts_loads_neither_torch_nor_scikit_learn(package: str) -> None:
     code = (
         f"import sys, fedlearn.{package}\n"

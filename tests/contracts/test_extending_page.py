@@ -18,11 +18,18 @@ from fedlearn.compression import COMPRESSORS
 from fedlearn.data import DATASETS, PARTITIONERS
 from fedlearn.models import MODELS
 from fedlearn.registry import Registry
+from fedlearn.remedies import AUGMENTATIONS, INITIALISATIONS, PENALTIES, TUNINGS
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+REMEDIES = {
+    "augmentation": AUGMENTATIONS,
+    "penalties": PENALTIES,
+    "initial": INITIALISATIONS,
+    "tuning": TUNINGS,
+}
 REGISTRIES = {
     registry.kind: registry
-    for registry in (MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS, COMPRESSORS)
+    for registry in (MODELS, DATASETS, PARTITIONERS, ALGORITHMS, AGGREGATORS, COMPRESSORS, *REMEDIES.values())
 }
 
 
@@ -54,6 +61,10 @@ def _selections() -> list[tuple[str, str, dict[str, Any]]]:
                     found.append(("data set", keys["dataset"], {}))
                 choice = keys["partition"]
                 found.append(("partitioner", choice["kind"], choice.get("arguments", {})))
+            elif section == "remedies":
+                for key, choice in keys.items():
+                    for part in choice if isinstance(choice, list) else [choice]:
+                        found.append((REMEDIES[key].kind, part["name"], part.get("arguments", {})))
             else:
                 kind = {"aggregation": "aggregator", "compression": "compressor"}.get(section, section)
                 found.append((kind, keys["name"], keys.get("arguments", {})))
@@ -72,6 +83,7 @@ def test_the_examples_are_selected_with_arguments_that_they_take() -> None:
         "algorithm": {},
         "aggregator": {},
         "compressor": {},
+        **{registry.kind: {} for registry in REMEDIES.values()},
     }
     for kind, path, arguments in _selections():
         registry: Registry = REGISTRIES[kind]

@@ -15,6 +15,7 @@ from fedlearn.data.records import DataSet, Records
 from fedlearn.errors import ConfigError, DataError, ModelError, UnknownName
 from fedlearn.experiment import Experiment
 from fedlearn.experiment import experiment as module_under_test
+from fedlearn.remedies.penalties.proximal import Proximal
 from fedlearn.training.metrics import accuracy
 from fedlearn.training.objective import mean_squared_error
 
@@ -189,7 +190,7 @@ class TestParts:
             algorithm={"name": "fedprox", "arguments": {"mu": 0.25}},
         ).recipe
         assert (recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (0.3, 0.5, 0.1)
-        assert (recipe.rounds, recipe.proximal) == (7, 0.25)
+        assert (recipe.rounds, recipe.penalties) == (7, (Proximal(strength=0.25),))
         assert recipe.loss is mean_squared_error
 
     def test_metrics_by_name_by_path_and_by_object(self) -> None:

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 
 from fedlearn._types import Vector
 from fedlearn.errors import ConfigError, ModelError
+from fedlearn.remedies.penalties.proximal import Proximal
 from fedlearn.training.batches import StepPlan
 from fedlearn.training.local import LocalTrainer, Recipe, Workbench
 from fedlearn.training.objective import cross_entropy, mean_squared_error
@@ -97,12 +98,12 @@ class TestHandAnswers:
 
     def test_fedprox_pulls_to_the_global_vector(self) -> None:
         """From w₀ = 0: w₁ = 0.2, then w₂ = w₁ − 0.1 (2 (w₁ − 1) + μ w₁)."""
-        recipe = dataclasses.replace(RECIPE, proximal=3.0)
+        recipe = dataclasses.replace(RECIPE, penalties=(Proximal(strength=3.0),))
         assert on_a_line(recipe, 1) == pytest.approx(0.2)
         assert on_a_line(recipe, 2) == pytest.approx(0.2 - 0.1 * (2 * (0.2 - 1) + 3.0 * 0.2))
 
     def test_fedprox_keeps_clients_nearer(self) -> None:
-        near = dataclasses.replace(RECIPE, proximal=5.0)
+        near = dataclasses.replace(RECIPE, penalties=(Proximal(strength=5.0),))
         assert np.linalg.norm(trainer(bench(near)).train(START, round=0)) < np.linalg.norm(
             trainer(bench()).train(START, round=0)
         )
@@ -144,7 +145,9 @@ class TestDeterminism:
 
     @pytest.mark.parametrize("optimizer", [sgd, adam])
     def test_what_a_workbench_did_before_leaves_no_trace(self, optimizer: Callable[..., Any]) -> None:
-        recipe = dataclasses.replace(RECIPE, optimizer=optimizer, momentum=0.9, proximal=0.1)
+        recipe = dataclasses.replace(
+            RECIPE, optimizer=optimizer, momentum=0.9, penalties=(Proximal(strength=0.1),)
+        )
         fresh, used = bench(recipe), bench(recipe)
         others = trainer(used, client="b", dataset=records(1), seed=9)
         for round in range(2):

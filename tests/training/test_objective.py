@@ -1,4 +1,4 @@
-"""Losses and FedProx' proximal gradient."""
+"""Losses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlearn.training import LOSSES
-from fedlearn.training.objective import add_proximal_gradient, cross_entropy, mean_squared_error
+from fedlearn.training.objective import SmoothedCrossEntropy, cross_entropy, mean_squared_error, per_record
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -46,6 +46,27 @@ def test_mean_squared_error_never_broadcasts() -> None:
         mean_squared_error(torch.zeros(3, 2), torch.zeros(3))
 
 
+def test_smoothed_labels_mix_the_target_with_all_classes_evenly() -> None:
+    """Four classes, a fifth spread: 0.85 on the target and 0.05 on each other one."""
+    logits, targets = draw(3, 4), torch.tensor([0, 3, 1])
+    wanted = torch.full((3, 4), 0.05)
+    wanted[range(3), targets] = 0.85
+    by_hand = -(wanted * torch.log_softmax(logits, dim=1)).sum(dim=1)
+    loss = SmoothedCrossEntropy(smoothing=0.2)
+    torch.testing.assert_close(loss(logits, targets), by_hand.mean())
+    torch.testing.assert_close(per_record(loss)(logits, targets), by_hand)
+
+
+def test_the_smoothed_losses_of_sequences_are_those_of_single_ones() -> None:
+    loss, logits, targets = (
+        SmoothedCrossEntropy(smoothing=0.1),
+        draw(3, 5, 4),
+        draw(3, 5, seed=1).abs().long() % 4,
+    )
+    alone = [loss(one[None], target[None]) for one, target in zip(logits, targets, strict=True)]
+    torch.testing.assert_close(per_record(loss)(logits, targets), torch.stack(alone))
+
+
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_loss_is_a_mean_over_records(name: str) -> None:
     """Twice the same records: the same loss, so that it neither sums nor looks across records."""
@@ -58,19 +79,3 @@ def test_every_loss_is_a_mean_over_records(name: str) -> None:
     )
     assert once.shape == ()
     torch.testing.assert_close(once, twice)
-
-
-@pytest.mark.parametrize("mu", [0.0, 0.01, 1.0, 10.0])
-def test_the_proximal_gradient_is_autograd_s_of_half_mu_squared_distance(mu: float) -> None:
-    params = draw(20).requires_grad_()
-    anchor, before = draw(20, seed=1), draw(20, seed=2)
-    (wanted,) = torch.autograd.grad(mu / 2 * (params - anchor).square().sum(), params)
-    gradient = before.clone()
-    add_proximal_gradient(gradient, params.detach(), anchor, mu)
-    torch.testing.assert_close(gradient, before + wanted)
-
-
-def test_at_the_anchor_nothing_pulls() -> None:
-    params, gradient = draw(20), torch.zeros(20)
-    add_proximal_gradient(gradient, params, params.clone(), 3.0)
-    assert not gradient.count_nonzero()

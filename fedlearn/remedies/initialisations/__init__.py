@@ -1,0 +1,1 @@
+"""Where weights to start from come from, one a file."""
