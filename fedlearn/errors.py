@@ -44,6 +44,7 @@
         ├── SitesMissing            fewer sites than needed were there in time; names the missing
         ├── PreflightFailure        a check before the start failed; says how to mend it
         ├── RunInterrupted          stopped on request; the checkpoint is kept
+        ├── OutOfMemory             a client's training did not fit; names it and what to lower
         ├── WorkerLost              a process of a simulation ended; names the client that it served
         └── RunDirectoryError       not writable, full, incomplete or foreign
 
@@ -297,6 +298,10 @@ class RunInterrupted(RunError):
 
 class WorkerLost(RunError):
     """A worker process of a simulation ended before its time; the checkpoint is kept."""
+
+
+class OutOfMemory(RunError):
+    """A client's training did not fit into the memory of its device; names the client and what to lower."""
 
 
 class RunDirectoryError(RunError):

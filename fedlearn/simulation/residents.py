@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from fedlearn.errors import OutOfMemory
 from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.account import Account
@@ -81,9 +83,23 @@ class Residents(Mapping[str, Client]):
         client = self[request.client]
         try:
             return client.answer(request)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_lack_of_memory(error):
+                raise
+            raise self._out_of_memory(request.client, error) from error
         finally:
             if self._private:
                 self._note_charges(request.client, client)
+
+    def _out_of_memory(self, client: str, error: Exception) -> OutOfMemory:
+        device, batch = self.workbench.device, self._setup.experiment.config.training.batch_size
+        beside = "devices.clients_per_gpu" if device.is_gpu else "--workers"
+        records = "set training.batch_size" if batch is None else f"lower training.batch_size={batch}"
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        return OutOfMemory(
+            f"client {client!r} ran out of memory on {device.name} ({reason}):"
+            f" {records}, lower {beside}, or take a smaller model; go on with --resume"
+        )
 
     def settle(self, device: Device) -> None:
         """Gives this process its device; before the first of its clients trains."""
@@ -126,3 +142,10 @@ class Residents(Mapping[str, Client]):
         before = self._accounts[name].steps if name in self._accounts else 0
         self._charged[name] = (client.releases.account().steps - before) // event.steps
         self._charges[self._position_of(name)] = self._charged[name]
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Returns whether numpy, torch on a processor or torch on a GPU could not allocate."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

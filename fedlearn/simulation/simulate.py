@@ -19,6 +19,7 @@ from fedlearn.runs.run import OpenRun, execute
 from fedlearn.simulation.baselines import baselines_of
 from fedlearn.simulation.clock import clocked
 from fedlearn.simulation.engine import Engine, one_thread
+from fedlearn.simulation.repeatable import repeatability_finding
 from fedlearn.stopwatch import running
 
 
@@ -82,6 +83,8 @@ def simulate(
         baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
         spent = round(_cpu_seconds() - started, 3)
         timed = result.model_copy(update={"timing": result.timing.model_copy(update={"cpu_s": spent})})
+        if (unrepeatable := repeatability_finding(setup)) is not None:
+            timed = timed.model_copy(update={"findings": [*timed.findings, unrepeatable]})
         return amend(opened.directory, timed, baselines)
 
 

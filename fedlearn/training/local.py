@@ -24,6 +24,8 @@ from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, plac
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
 from fedlearn.training.objective import Loss
+from fedlearn.training.hidden_state import check_no_hidden_state
+from fedlearn.training.objective import Loss, add_proximal_gradient
 from fedlearn.training.optimizers import Stepping
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
@@ -91,6 +93,7 @@ class Workbench:
         self.model = model
         self.recipe = recipe
         self.device = device
+        self._seen_stateless = False
         self._placed: dict[int, tuple[RecordSet, RecordSet]] = {}
 
     def open(self) -> torch.device:
@@ -109,6 +112,18 @@ class Workbench:
             # The original stays beside the copy, so that its identity is not given to another one.
             self._placed[id(dataset)] = dataset, placed(dataset, self.model.device)
         return self._placed[id(dataset)][1]
+
+    def fetched(self, dataset: RecordSet, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Returns inputs and targets of some records on the device; the first of all also test the model.
+
+        Raises:
+          ModelError: the model keeps state outside its parameters.
+        """
+        inputs, targets = fetch(dataset, indices, self.model.device)
+        if not self._seen_stateless:
+            check_no_hidden_state(self.model.module, inputs)
+            self._seen_stateless = True
+        return inputs, targets
 
     @timed("training")
     def descend(
@@ -206,6 +221,7 @@ class Workbench:
             return True
         inputs, targets = fetch(dataset, indices, self.model.device)
         recipe = self.recipe
+        inputs, targets = self.fetched(dataset, indices)
         with self.device.autocast():
             loss = mean_loss(self._forward, recipe.loss, recipe.augmentations, inputs, targets)
         (loss if scale is None else loss * scale.factor).backward()  # type: ignore[no-untyped-call]
@@ -293,6 +309,7 @@ class LocalTrainer:
 
         def gradient(indices: NDArray[np.int64]) -> bool:
             inputs, targets = self.bench.drawn(dataset, indices)
+            inputs, targets = self.bench.fetched(dataset, indices) if len(indices) else (None, None)
             self.bench.private_gradient.write(inputs, targets, privacy=privacy, noise=noise)
             return True
 
