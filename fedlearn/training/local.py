@@ -23,9 +23,8 @@ from fedlearn.training.augmented import mean_loss
 from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, placed
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
-from fedlearn.training.objective import Loss
 from fedlearn.training.hidden_state import check_no_hidden_state
-from fedlearn.training.objective import Loss, add_proximal_gradient
+from fedlearn.training.objective import Loss
 from fedlearn.training.optimizers import Stepping
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
