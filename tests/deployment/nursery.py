@@ -99,8 +99,8 @@ class StumblingAgent(AgentProcess):
             return "train", request.round
         if not isinstance(request, SecureRequest):
             return None
-        step = next(step for step in STEPS if f"sa1.{step}".encode() in request.payload[:32])
-        return step, request.round
+        kind: str = msgspec.msgpack.decode(request.payload)[0]
+        return kind.removeprefix("sa1."), request.round
 
 
 def clock_error(folder: Path) -> float:

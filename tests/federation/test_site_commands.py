@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 from fedlearn.cli.main import main
+from fedlearn.config import DevicesConfig
 from fedlearn.errors import ConfigError, DataError, PreflightFailure
 from fedlearn.federation import hurried
 from fedlearn.federation.environment import party_environment
 from fedlearn.federation.site import journal, link, standing
-from fedlearn.federation.site.config import SiteConfig
+from fedlearn.federation.site.config import LimitsSection, SiteConfig
 from fedlearn.federation.site.data import SiteData, population_of
+from fedlearn.federation.site.participation import device_of
 from fedlearn.federation.site.preflight import check_site
+from fedlearn.federation.site.run_agent import open_agent
+from fedlearn.training.devices import Device
 from tests.federation.sites import experiment, kits_in
 
 
@@ -150,3 +154,19 @@ def test_the_relay_knows_neither_torch_nor_data() -> None:
     assert not {"torch", "opacus", "sklearn", "pydantic", "scipy", "dp_accounting"} & loaded
     rooms = {"data", "training", "models", "experiment", "privacy", "secagg", "crypto", "config"}
     assert not {f"fedlearn.{room}" for room in rooms} & loaded
+
+
+def test_a_site_trains_where_its_settings_allow_in_the_precision_of_the_run() -> None:
+    asked = DevicesConfig(use="cuda:3", precision="bfloat16")
+    assert device_of("cpu", asked) == Device(name="cpu", precision="bfloat16")
+    assert device_of("cpu", DevicesConfig(use="auto", precision="float16")).precision == "float32"
+    with pytest.raises(ConfigError, match="cuda:999 is not there"):
+        device_of("cuda:999", asked)
+
+
+def test_a_device_that_is_not_there_is_found_before_the_first_round(config: SiteConfig) -> None:
+    config = config.model_copy(update={"limits": LimitsSection(device="cuda:999")})
+    found = next(one for one in check_site(config) if one.what == "device")
+    assert (found.ok, "cuda:999 is not there" in found.detail) == (False, True)
+    with pytest.raises(ConfigError, match="cuda:999"):
+        open_agent(config)

@@ -6,7 +6,6 @@ import os
 import random
 import socket
 import stat
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from fedlearn.federation.roster import FederationRoster
 from fedlearn.federation.site.socket_service import SocketService, listen, user_and_group
 from fedlearn.rounds import messages
 from fedlearn.rounds.transport import Lost, Message
+from tests.federation.mutations import framed, mutated, send
 
 FUZZED = 100_000
 
@@ -144,37 +144,8 @@ class Bytes:
         return count
 
 
-class Told:
-    """A connection that keeps what is sent."""
-
-    def __init__(self) -> None:
-        self.sent = bytearray()
-
-    def sendall(self, data: bytes) -> None:
-        self.sent += data
-
-
 def valid_frame() -> bytes:
-    told = Told()
-    vector = np.arange(4, dtype=np.float32)
-    frames.send(told, Message(client="oslo", body=b"body", vectors=(vector,)))  # type: ignore[arg-type]
-    return bytes(told.sent)
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Returns the bytes with a flip, a cut, an insertion or a repetition; or random ones."""
-    kind, at = rng.randrange(6), rng.randrange(max(1, len(data)))
-    if kind == 0:
-        return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
-    if kind == 1:
-        return data[:at]
-    if kind == 2:
-        return data[:at] + rng.randbytes(rng.randrange(1, 9)) + data[at:]
-    if kind == 3:
-        return data[:at] + data
-    if kind == 4:
-        return rng.randbytes(rng.randrange(64))
-    return data[:8] + struct.pack("<I", rng.randrange(2**32)) + data[12:]
+    return framed(Message(client="oslo", body=b"body", vectors=(np.arange(4, dtype=np.float32),)))
 
 
 def fuzz(data: bytes, decode: Callable[[bytes], object], *, count: int, seed: int) -> int:
@@ -225,15 +196,7 @@ def test_a_fuzzed_socket_goes_on_answering(path: Path, serve: Callable[..., Serv
     serve(stall=5.0)
     rng, data = random.Random(3), valid_frame()  # noqa: S311  # science
     for _ in range(count):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(10)
-            connection.connect(str(path))
-            try:
-                connection.sendall(mutated(data, rng))
-                connection.shutdown(socket.SHUT_WR)
-                connection.recv(4096)
-            except OSError:  # it hung up on us, as it may
-                continue
+        send(mutated(data, rng), str(path))
     assert isinstance(relay(Message(client="oslo", body=b"still there"), address=str(path)), Message)
 
 

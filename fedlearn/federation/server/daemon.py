@@ -15,6 +15,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.errors import FedLearnError, RunError, RunInterrupted
 from fedlearn.federation import failure
 from fedlearn.federation.bundle import CLIENT_APP, write_bundle
+from fedlearn.federation.rotated_log import RotatedLog
 from fedlearn.federation.server import queue, superlink
 from fedlearn.federation.server.config import ServerConfig
 from fedlearn.federation.site.identity import read_roster
@@ -75,7 +76,7 @@ class Daemon:
         config = self._config
         roster = read_roster(config.path(config.roster), consortium=bytes.fromhex(config.consortium))
         log = config.path(config.state) / "superlink.log"
-        with log.open("ab") as output:
+        with RotatedLog(log).output as output:
             self._superlink = start_under_leash(
                 superlink.command(config), environment=superlink.environment(config), output=output
             )

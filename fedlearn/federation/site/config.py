@@ -72,6 +72,10 @@ class LimitsSection(Section):
     """What a run may take of the machine."""
 
     threads: int = Field(default=1, ge=1, le=1024, description="threads of the agent")
+    device: Annotated[str, Field(pattern=r"^(cpu|auto|cuda:[0-9]{1,3})$")] = Field(
+        default="cpu",
+        description="where the site trains: cpu, cuda:N, or auto for the first GPU, if any",
+    )
     seconds_per_request: float = Field(
         default=3600.0, gt=0, description="after which the agent gives up, ends and is started again"
     )

@@ -12,7 +12,7 @@ from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.forecast import forecast
 from fedlearn.federation.site.identity import Identity
-from fedlearn.federation.site.participation import Participation, setup_of
+from fedlearn.federation.site.participation import Participation, device_of, setup_of
 from fedlearn.federation.site.policy import Breach, Case, judge
 from fedlearn.federation.site.runs import RunBook
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal, Standing
@@ -103,6 +103,7 @@ class Enrolling:
             dataset=self.config.data.id,
             ledger=self.ledger,
             latches=self.latches,
+            device=device_of(self.config.limits.device, setup.experiment.config.devices),
         )
 
     def _case(self, config: ExperimentConfig, *, roster: bytes) -> Case:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedlearn.config import ExperimentConfig
+from fedlearn.config import DevicesConfig, ExperimentConfig
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.site.data import SiteData, population_of
@@ -15,6 +15,7 @@ from fedlearn.rounds.client import Client
 from fedlearn.rounds.memory_folder import FolderMemory
 from fedlearn.rounds.transport import Message
 from fedlearn.secagg.latches import Latches
+from fedlearn.training.devices import Device, devices_of, on_processor
 from fedlearn.training.memory import HeldMemory
 
 
@@ -44,6 +45,21 @@ def setup_of(
     )
 
 
+def device_of(allowed: str, asked: DevicesConfig) -> Device:
+    """Returns where a site trains: the device that its settings allow, in the precision that a run asks for.
+
+    Args:
+      allowed: ``limits.device``; what a run asks for instead is not heard.
+      asked: the run's.
+
+    Raises:
+      ConfigError: there is no such device.
+    """
+    if allowed == "cpu":
+        return on_processor(asked)
+    return devices_of(asked.model_copy(update={"use": allowed}))[0]
+
+
 class Participation:
     """One site in one run.
 
@@ -55,6 +71,7 @@ class Participation:
       dataset: the ledger's name of its records.
       ledger: of the site.
       latches: of the site.
+      device: where it trains.
     """
 
     def __init__(
@@ -67,13 +84,16 @@ class Participation:
         dataset: str,
         ledger: Ledger,
         latches: Latches,
+        device: Device,
     ) -> None:
         self.run = proposal.run
         private = setup.protections[site].event() is not None
+        bench = setup.workbench()
+        bench.device = device
         self._client: Client = setup.client(
             site,
             key=identity.key,
-            bench=setup.workbench(),
+            bench=bench,
             ledger=ledger if private else None,  # without privacy there is nothing that a budget could cover
             dataset=dataset,
             latches=latches,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedlearn.config import DevicesConfig
 from fedlearn.crypto.identity import verify
 from fedlearn.federation import preflight
 from fedlearn.federation.preflight import Finding, checked
@@ -9,6 +10,7 @@ from fedlearn.federation.private_files import read_private, read_signing_key
 from fedlearn.federation.site.config import SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.identity import Identity
+from fedlearn.federation.site.participation import device_of
 from fedlearn.privacy.chain import check_chain, check_signatures
 from fedlearn.privacy.release import read
 
@@ -21,6 +23,7 @@ def check_site(config: SiteConfig) -> list[Finding]:
         checked("data", lambda: _data(config)),
         checked("ledger", lambda: _ledger(config)),
         checked("policy", lambda: _policy(config)),
+        checked("device", lambda: _device(config)),
         checked("disk", lambda: preflight.disk(config.path(config.state))),
         checked("authority", lambda: preflight.certificate(config.path(config.link.ca))),
         checked("server", lambda: preflight.tls(config.link.superlink, ca=config.path(config.link.ca))),
@@ -64,6 +67,11 @@ def _policy(config: SiteConfig) -> str:
         f"ε ≤ {policy.max_epsilon:g} at δ ≤ {policy.max_delta:g} per {policy.unit} over all runs;"
         f" {noise} noise; {plain}"
     )
+
+
+def _device(config: SiteConfig) -> str:
+    device = device_of(config.limits.device, DevicesConfig())
+    return f"{device.name}, {config.limits.threads} threads"
 
 
 def _users(config: SiteConfig) -> str:

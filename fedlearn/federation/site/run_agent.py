@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from fedlearn.config import DevicesConfig
 from fedlearn.errors import FedLearnError, RunDirectoryError
 from fedlearn.federation.site import standing
 from fedlearn.federation.site.agent import Agent
@@ -18,6 +19,7 @@ from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.enrolment import Enrolling
 from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.site.journal import told
+from fedlearn.federation.site.participation import device_of
 from fedlearn.federation.site.runs import RunBook
 from fedlearn.federation.site.socket_service import SocketService, listen, user_and_group
 from fedlearn.privacy.budget import Budget
@@ -56,6 +58,7 @@ def open_agent(config: SiteConfig, *, clock: Callable[[], float] = time.time) ->
     state = config.path(config.state)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = Identity.load(config)
+    device_of(config.limits.device, DevicesConfig())  # raises now rather than in a round
     ledger = open_ledger(config, identity)
     burned = ledger.burn_cut_off()
     if burned:
