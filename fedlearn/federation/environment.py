@@ -56,7 +56,7 @@ def party_environment(home: Path) -> dict[str, str]:
     return {
         **kept,
         **QUIET,
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",  # stock: 1 s
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",  # stock: 1 s
         "FLWR_HOME": str(home),
         "PATH": program_path(),
         "PYTHONPATH": python_path(),

@@ -170,3 +170,14 @@ def test_a_device_that_is_not_there_is_found_before_the_first_round(config: Site
     assert (found.ok, "cuda:999 is not there" in found.detail) == (False, True)
     with pytest.raises(ConfigError, match="cuda:999"):
         open_agent(config)
+
+
+def test_a_site_that_hears_nothing_for_long_asks_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    adapted = hurried.hurried()
+    for _ in range(52):
+        adapted.sleep(3)
+    adapted.sleep(0.5)
+    adapted.sleep(3)
+    assert slept == [0.2] * 50 + [1.0, 1.0, 0.05, 0.2]
