@@ -11,7 +11,6 @@ Finish      Acceptance                   the run is over: forget its keys
 
 from __future__ import annotations
 
-import hashlib
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
@@ -87,12 +86,14 @@ class Proposal(_SiteMessage, frozen=True, kw_only=True, tag="propose"):
     sizes: Annotated[dict[Annotated[str, msgspec.Meta(max_length=128)], Size], msgspec.Meta(max_length=4096)]
     schema: Schema
 
-    @property
-    def identity(self) -> str:
-        """SHA-256 over everything but the attempt, hex: a run has one for all its attempts."""
-        sizes = sorted(self.sizes.items())
-        parts = (self.run, self.experiment, self.roster, sizes, self.schema)
-        return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()
+    def continues(self, before: Proposal) -> bool:
+        """Returns whether these are the terms of an earlier attempt, to which sites may have been added.
+
+        No site may be taken out, and none may change its size: a sum of fewer sites tells more of each.
+        """
+        same = (self.run, self.experiment, self.roster, self.schema)
+        kept = before.sizes.items() <= self.sizes.items()
+        return kept and same == (before.run, before.experiment, before.roster, before.schema)
 
 
 class Acceptance(_SiteMessage, frozen=True, kw_only=True, tag="accepted"):

@@ -27,8 +27,8 @@ def few(sites: int, **changes: Any) -> ExperimentConfig:
 def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Four sites, who will do a round over again; an experiment may deal to three of them."""
     config = few(4, secure_aggregation={"enabled": True, "min_survivors": 4, "redo_without_dp": True})
-    policy = {"max_epsilon": 1.0}
-    server = {"minimum_sites": 3}
+    policy = {"max_epsilon": 1.0, "allow_plain": True}
+    server = {"minimum_sites": 3, "wait_seconds": 5.0}
     with running(
         config, tmp_path_factory.mktemp("four") / "kits", sites=4, policy=policy, server=server
     ) as machines:
@@ -54,3 +54,18 @@ def test_three_sites_are_told_what_secure_aggregation_needs(four: Machines) -> N
     with pytest.raises(PolicyRefusal, match=r"clients=3 must be at least colluders \+ 3 = 4"):
         follow(run, config, quiet=True)
     assert not four.rounds(run)
+
+
+def test_a_site_that_comes_late_joins_the_run(four: Machines) -> None:
+    site = "client-3"
+    four.end(site)
+    config = few(4, secure_aggregation={"enabled": False})
+    run = four.submit(config)
+    assert four.await_round(run, 1)["survivors"] == 3
+    four.start(site)
+    until(lambda: four.rounds(run)[-1]["survivors"] == 4, f"the arrival of {site}")
+    queue.ask_to_stop(run)
+    with pytest.raises(RunInterrupted):
+        follow(run, config, quiet=True)
+    assert all(entry["failure"] is None for entry in four.rounds(run))
+    four.await_event(site, "answered", run=run.name, request="TrainRequest")

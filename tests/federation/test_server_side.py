@@ -18,6 +18,7 @@ from fedlearn.federation.provisioning.certificates import new_node_key
 from fedlearn.federation.roster import Member
 from fedlearn.federation.server import queue
 from fedlearn.federation.server.attendance import Attendance
+from fedlearn.federation.server.newcomers import Newcomers, SitesCame
 from fedlearn.federation.server.nodes import Nodes
 from fedlearn.federation.server.steering import Steering
 from fedlearn.rounds.transport import Lost, Message
@@ -72,8 +73,13 @@ def report(round: int, *, failure: str | None = None, dropped: dict[str, str] | 
     return RoundReport(round=round, rounds=3, metrics={}, survivors=0, failure=failure, dropped=dropped or {})
 
 
-def steering(run: Path, connected: Callable[[], Collection[str]]) -> Steering:
-    return Steering(attendance=attendance(run, connected, clock=Clock()), sites=SITES, least=2)
+def steering(run: Path, connected: Callable[[], Collection[str]], *others: str) -> Steering:
+    return Steering(
+        attendance=attendance(run, connected, clock=Clock()),
+        sites=SITES,
+        least=2,
+        newcomers=Newcomers(members=[*SITES, *others], connected=connected),
+    )
 
 
 def test_a_round_that_went_well_is_followed_by_the_next(run: Path) -> None:
@@ -92,6 +98,14 @@ def test_a_failed_round_waits_for_sites(run: Path) -> None:
     steering(run, lambda: set(SITES)).round_done(report(1, failure="too few"))
     with pytest.raises(SitesMissing):
         steering(run, set).round_done(report(1, failure="too few"))
+
+
+def test_a_site_that_came_late_is_let_in_between_rounds_and_not_after_the_last(run: Path) -> None:
+    late = steering(run, lambda: {*SITES, "bern", "stranger"}, "bern", "cork")
+    with pytest.raises(SitesCame):
+        late.round_done(report(1))
+    late.round_done(report(3))
+    steering(run, lambda: set(SITES), "bern").round_done(report(1))
 
 
 def test_a_round_that_sites_refuse_to_repeat_ends_the_run_with_advice(run: Path) -> None:

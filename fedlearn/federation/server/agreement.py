@@ -12,7 +12,17 @@ import msgspec
 from fedlearn.errors import PolicyRefusal, RunDirectoryError
 from fedlearn.federation import terms
 from fedlearn.federation.server.sealed import SealedTransport
-from fedlearn.federation.terms import Finish, Inquiry, Proposal, Refusal, Schema, SiteReply, Standing
+from fedlearn.federation.terms import (
+    Acceptance,
+    Finish,
+    Inquiry,
+    Proposal,
+    Refusal,
+    Schema,
+    SiteReply,
+    SiteRequest,
+    Standing,
+)
 from fedlearn.rounds.checkpoint import write_atomically
 from fedlearn.rounds.transport import Lost
 
@@ -73,6 +83,32 @@ class Agreement:
         going_on = [site for site in sites if site in kept.sizes and site not in refusals]
         self._check(going_on, refusals)
         return proposal
+
+    def invite(self, site: str) -> bool | None:
+        """Returns whether a site has joined the kept terms; None if it did not answer.
+
+        It is asked first and alone: the others hear of it in the next attempt, and of nothing if it refuses.
+        """
+        kept = self.kept()
+        standing = self._asked(site, Inquiry(run=self.run, experiment=self.experiment, roster=self.roster))
+        if not isinstance(standing, Standing) or standing.schema != kept.schema:
+            return None if isinstance(standing, Lost) else False
+        kept = msgspec.structs.replace(kept, attempt=kept.attempt + 1)
+        self._keep(kept)
+        sizes = dict(sorted({**kept.sizes, site: standing.declared_size}.items()))
+        joined = msgspec.structs.replace(kept, sizes=sizes)
+        answer = self._asked(site, joined)
+        if not isinstance(answer, Acceptance):
+            return None if isinstance(answer, Lost) else False
+        self._keep(joined)
+        _log.info("fedlearn: site %s joins run %s", site, self.run)
+        return True
+
+    def _asked(self, site: str, request: SiteRequest) -> SiteReply | Lost:
+        answer = self.transport.ask({site: request}).get(site) or Lost(client=site, reason="unreachable")
+        if not isinstance(answer, Standing | Acceptance):
+            _log.warning("fedlearn: site %s does not join: %s", site, _shown(answer))
+        return answer
 
     def finish(self, sites: Collection[str]) -> None:
         """Tells the sites that the run is over; who does not hear it soon forgets it with its next run."""

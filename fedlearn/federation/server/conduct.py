@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from fedlearn.federation.roster import FederationRoster
 from fedlearn.federation.server.agreement import TERMS, Agreement
 from fedlearn.federation.server.attendance import Attendance
 from fedlearn.federation.server.config import ServerConfig
+from fedlearn.federation.server.newcomers import Newcomers, SitesCame
 from fedlearn.federation.server.nodes import Nodes
 from fedlearn.federation.server.sealed import SealedTransport
 from fedlearn.federation.server.steering import Steering
@@ -34,8 +37,9 @@ _log = logging.getLogger("flwr")
 def conduct(grid: Any, experiment: str, config: ServerConfig, path: Path) -> Result:
     """Runs all rounds that are left and writes the run directory.
 
-    A run that was cut off goes on under its own id from its last checkpoint; the round that was open is
-    void. Its sites were told a higher attempt, so they begin it with fresh keys.
+    Sites that come later join between two rounds, in another attempt. A run that was cut off goes on under
+    its own id from its last checkpoint; the round that was open is void. Its sites were told a higher
+    attempt, so they begin it with fresh keys.
 
     Args:
       grid: Flower's grid.
@@ -60,14 +64,24 @@ def conduct(grid: Any, experiment: str, config: ServerConfig, path: Path) -> Res
         directory=path,
         least=least,
     )
-    proposal = _agreed(agreement, attendance, list(roster.members), least)
-    _log.info("fedlearn: run %s, attempt %d, %d sites", path.name, proposal.attempt, len(proposal.sizes))
-    run = _open(path, proposal, config, opened)
-    setup = RunSetup(experiment=run.experiment, run=run.run, roster=roster.clients, memory=Elsewhere())
-    steering = Steering(attendance=attendance, sites=list(proposal.sizes), least=_floor(setup, least))
-    result = execute(run, setup, transport, engine="sites", progress=steering, strict=False)
-    agreement.finish(list(nodes.connected().keys() & proposal.sizes.keys()))
-    return result
+    newcomers = Newcomers(members=roster.members, connected=nodes.connected)
+    waiting = attendance
+    while True:
+        proposal = _agreed(agreement, waiting, newcomers, least)
+        _log.info("fedlearn: run %s, attempt %d, %d sites", path.name, proposal.attempt, len(proposal.sizes))
+        run = _open(path, proposal, config, opened)
+        setup = RunSetup(experiment=run.experiment, run=run.run, roster=roster.clients, memory=Elsewhere())
+        steering = Steering(
+            attendance=attendance,
+            sites=list(proposal.sizes),
+            least=_floor(setup, least),
+            newcomers=newcomers,
+        )
+        with suppress(SitesCame):
+            result = execute(run, setup, transport, engine="sites", progress=steering, strict=False)
+            agreement.finish(list(nodes.connected().keys() & proposal.sizes.keys()))
+            return result
+        waiting = replace(attendance, seconds=0.0)  # whoever is missing was so in the round before
 
 
 def _transport(grid: Any, nodes: Nodes, config: ServerConfig, roster: FederationRoster) -> SealedTransport:
@@ -81,9 +95,10 @@ def _transport(grid: Any, nodes: Nodes, config: ServerConfig, roster: Federation
     return SealedTransport(inner, key=key, roster=roster, step_seconds=config.waiting.step_seconds)
 
 
-def _agreed(agreement: Agreement, attendance: Attendance, members: list[str], least: int) -> Proposal:
+def _agreed(agreement: Agreement, attendance: Attendance, newcomers: Newcomers, least: int) -> Proposal:
     if not (agreement.directory / TERMS).exists():
-        return agreement.reach(attendance.wait(members, least=least))
+        return agreement.reach(attendance.wait(newcomers.members, least=least))
+    newcomers.invite(agreement)
     sites = list(agreement.kept().sizes)
     present = attendance.wait(sites, least=min(least, len(sites)))
     return agreement.renew(present)

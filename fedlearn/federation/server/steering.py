@@ -9,6 +9,7 @@ from fedlearn.errors import RunError, RunInterrupted
 from fedlearn.federation.conduct import LoggedProgress
 from fedlearn.federation.server import queue
 from fedlearn.federation.server.attendance import Attendance
+from fedlearn.federation.server.newcomers import Newcomers, SitesCame
 from fedlearn.runs.progress import RoundReport
 
 ADVICE = (
@@ -27,11 +28,13 @@ class Steering(LoggedProgress):
       attendance: knows who is connected.
       sites: of the run.
       least: sites that a round needs.
+      newcomers: who may yet join.
     """
 
     attendance: Attendance
     sites: Collection[str]
     least: int
+    newcomers: Newcomers
 
     def round_done(self, report: RoundReport) -> None:
         """Tells of a round, and waits if it failed for want of sites.
@@ -40,6 +43,7 @@ class Steering(LoggedProgress):
           RunInterrupted: the operator asked to stop.
           RunError: the sites refuse to do a round over again.
           SitesMissing: too few came back in time.
+          SitesCame: a site would like to join.
         """
         super().round_done(report)
         if (self.attendance.directory / queue.STOP).exists() and report.round < report.rounds:
@@ -48,3 +52,5 @@ class Steering(LoggedProgress):
             raise RunError(ADVICE)
         if report.failure and report.round < report.rounds:
             self.attendance.wait(self.sites, least=self.least)
+        if report.round < report.rounds and self.newcomers.waiting(self.sites):
+            raise SitesCame

@@ -115,11 +115,11 @@ class Enrolling:
         )
 
     def _known_run(self, proposal: Proposal) -> Breach | None:
-        """A run keeps its terms, and each attempt at it is a later one."""
+        """A run keeps its terms but for sites that join, and each attempt at it is a later one."""
         before = self.book.find(proposal.run)
         if before is None:
             return None
-        if before.identity != proposal.identity:
+        if not proposal.continues(before):
             return Breach(rule="run", asked="other terms under the same run id", allowed="the accepted terms")
         if proposal.attempt <= before.attempt:
             return Breach(rule="attempt", asked=str(proposal.attempt), allowed=f"more than {before.attempt}")
