@@ -8,7 +8,6 @@ quiet machine only.
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -166,28 +165,38 @@ def superlink_kib(root: int) -> int:
 
 def recovery() -> Iterator[Figure]:
     """Stock timing: most of it is Flower's 60 s before it lets a killed SuperNode back in."""
-    config = masked(200, cohort={"deadline_seconds": 30.0})
+    site = "client-2"
+    config = masked(200, cohort={"deadline_seconds": 15.0})
     with federation(config, policy=POLICY, fast_poll=False, warm=False) as machines:
         run = machines.submit(config)
         machines.await_round(run, 2)
         started = time.perf_counter()
-        machines.kill("client-2")
-        machines.start("client-2")
-        machines.await_event("client-2", "agent ready")
+        machines.kill(site)
+        machines.start(site)
+        log = machines.folder(site) / "state" / "supernode.log"
+        until(lambda: "SuperNode ID" in log.read_text(errors="replace"), f"the activation of {site}")
+        activated = time.perf_counter() - started
 
         def back() -> bool:
             rounds = machines.rounds(run)
-            lost = [entry["round"] for entry in rounds if "client-2" in entry["dropped"]]
+            lost = [entry["round"] for entry in rounds if site in entry["dropped"]]
             return bool(lost) and rounds[-1]["round"] > lost[-1]
 
-        until(back, "the return of client-2")
-        seconds = time.perf_counter() - started - machines.rounds(run)[-1]["seconds"]
+        until(back, f"the return of {site}")
+        begun = time.perf_counter() - started - machines.rounds(run)[-1]["seconds"]
+    yield Figure(
+        name="kill -9 of a site until Flower lets its SuperNode in again",
+        ours=activated,
+        unit="s",
+        bar="none",
+        holds=None,
+    )
     yield Figure(
         name="kill -9 of a site to the cohort that has it again",
-        ours=seconds,
+        ours=begun,
         unit="s",
         bar="≤ 75 s",
-        holds=seconds <= 75,
+        holds=begun <= 75,
     )
 
 
@@ -233,7 +242,6 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
 
 
 def main() -> None:
-    os.environ.setdefault("FEDLEARN_PATIENCE", "600")
     show_groups(__doc__, BENCHES)
 
 

@@ -42,8 +42,8 @@ def runs(rounds: int, **changes: Any) -> ExperimentConfig:
     return experiment(rounds=rounds, data=data, **{"cohort": {"deadline_seconds": PATIENCE}, **changes})
 
 
-def private(rounds: int, *, noise: float = 20.0, **changes: Any) -> ExperimentConfig:
-    privacy = {"enabled": True, "noise_multiplier": noise, "delta": 1e-3}
+def private(rounds: int, **changes: Any) -> ExperimentConfig:
+    privacy = {"enabled": True, "noise_multiplier": 20.0, "delta": 1e-3}
     return runs(rounds, privacy=privacy, **changes)
 
 
@@ -135,7 +135,7 @@ def test_a_site_killed_at_any_step_is_a_dropout_and_its_ledger_never_undercounts
 def test_a_site_without_power_waits_for_flowers_window_and_rejoins_the_run(five: Machines) -> None:
     site = "client-2"
     Stumble(step="inputs", how="stopped").tell(five.folder(site))
-    config = private(500, noise=200.0)
+    config = private(500)
     run = five.submit(config)
     await_standstill(five, site)
     five.kill(site)

@@ -6,7 +6,7 @@ and none to hurry.
 
 >>> backoff = Backoff()
 >>> [backoff.after(exit_code=1, ran=2.0, said="[code: 2004] Failed to activate").seconds for _ in range(3)]
-[2.0, 4.0, 8.0]
+[1.0, 2.0, 4.0]
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Backoff:
     first: float = 1.0
     most: float = 60.0
     steady: float = 120.0
-    window: float = 10.0
+    window: float = 5.0
     _crashes: int = field(default=0, init=False)
     _refusals: int = field(default=0, init=False)
     _refused: float = field(default=0.0, init=False)
