@@ -14,7 +14,13 @@ from fedlearn.config.experiment import ExperimentConfig, keys
 from fedlearn.config.fleet import FleetConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import toml_file, validated
-from fedlearn.config.remedies import InitialConfig, RemediesConfig, RemedyConfig, TuningConfig
+from fedlearn.config.remedies import (
+    InitialConfig,
+    PretrainingConfig,
+    RemediesConfig,
+    RemedyConfig,
+    TuningConfig,
+)
 from fedlearn.config.section import Arguments, Name, Section
 from fedlearn.config.server import AggregationConfig, AlgorithmConfig, CohortConfig
 from fedlearn.config.simulation import BaselinesConfig, FaultsConfig
@@ -31,6 +37,7 @@ __all__ = [
     "RemedyConfig",
     "InitialConfig",
     "TuningConfig",
+    "PretrainingConfig",
     "AlgorithmConfig",
     "AggregationConfig",
     "AsynchronousConfig",

@@ -41,6 +41,30 @@ class TuningConfig(Section):
     arguments: Arguments = Field(default_factory=dict, description="the tuning's own arguments")
 
 
+class PretrainingConfig(Section):
+    """Self-supervised pretraining in the federation, before the first round."""
+
+    rounds: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="rounds in which clients reconstruct all their records, unlabelled ones too; what the"
+        " body of the model learns is what training starts from; 0: none",
+    )
+    learning_rate: float = Field(default=0.1, gt=0, description="step size of the local optimizer")
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        description="stddev of noise on what is to be reconstructed: a denoising autoencoder; 0: none",
+    )
+    epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        description="ε that pretraining spends by itself; what is left of privacy.epsilon goes to training;"
+        " none: a third of privacy.epsilon",
+    )
+
+
 class RemediesConfig(Section):
     """What helps where data is scarce."""
 
@@ -64,3 +88,4 @@ class RemediesConfig(Section):
     )
     initial: InitialConfig = Field(default_factory=InitialConfig)
     tuning: TuningConfig = Field(default_factory=TuningConfig)
+    pretraining: PretrainingConfig = Field(default_factory=PretrainingConfig)

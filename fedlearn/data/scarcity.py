@@ -41,8 +41,10 @@ def few_records(records: Records, *, keep: int, client: str, rng: np.random.Gene
     return records.take(np.sort(rng.choice(len(records), size=keep, replace=False)))
 
 
-def few_labels(records: Records, *, fraction: float, rng: np.random.Generator) -> Records:
-    """Returns the records that keep their label: ⌈fraction · n⌉ of n, so one at least, in their old order.
+def few_labels(records: Records, *, fraction: float, rng: np.random.Generator) -> tuple[Records, Records]:
+    """Returns the records that keep their label, ⌈fraction · n⌉ of n and so one at least, and the others.
+
+    Both are in their old order.
 
     Args:
       records: of one client.
@@ -56,7 +58,8 @@ def few_labels(records: Records, *, fraction: float, rng: np.random.Generator) -
     in_range(0.0, 1.0, fraction=fraction)
     # 0.1 · 30 is 3.0000000000000004 in floating point, and means 3.
     labelled = math.ceil(fraction * len(records) - 1e-9)
-    return records.take(np.sort(rng.permutation(len(records))[:labelled]))
+    order = rng.permutation(len(records))
+    return records.take(np.sort(order[:labelled])), records.take(np.sort(order[labelled:]))
 
 
 def missing_features(

@@ -38,6 +38,7 @@ from fedlearn.experiment.population import (
     load_data_set,
 )
 from fedlearn.experiment.precision import check_precision
+from fedlearn.experiment.pretraining import check_pretraining
 from fedlearn.experiment.remedies import (
     augmentations_of,
     initialisation_of,
@@ -118,6 +119,7 @@ class Experiment:
         check_statistics(self.config)
         check_precision(self.config)
         check_kept(self.config, self.local_rule, self.aggregator)
+        check_pretraining(self.config)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
         initialisation_of(self.config)
 
@@ -333,10 +335,6 @@ class Experiment:
     def _registered_module(self) -> nn.Module:
         population, config = self.population, self.config.model
         arguments = dict(config.arguments)
-        shape = population.shape
-        if shape is None:
-            first = next(iter(population.clients.values())).train[0][0]
-            shape = tuple(torch.as_tensor(first).shape)
         classes = arguments.pop("classes", population.classes)
         if classes is None:
             raise ConfigError(
@@ -344,7 +342,9 @@ class Experiment:
             )
         if population.vocabulary is not None:
             arguments.setdefault("vocabulary", population.vocabulary)
-        module: nn.Module = MODELS.build(config.name, arguments, shape=shape, classes=classes)
+        module: nn.Module = MODELS.build(
+            config.name, arguments, shape=population.record_shape, classes=classes
+        )
         return module
 
     @cached_property

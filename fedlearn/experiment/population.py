@@ -35,12 +35,14 @@ class ClientData:
       test: its held-out records; None if it holds none.
       size: number of training records; private.
       declared_size: the public number from which weights and mechanisms derive.
+      unlabelled: its training records without a label, whose targets mean nothing; None if it has none.
     """
 
     train: RecordSet = field(repr=False)
     test: RecordSet | None = field(repr=False)
     size: int
     declared_size: int
+    unlabelled: RecordSet | None = field(default=None, repr=False)
 
 
 V = TypeVar("V")
@@ -109,6 +111,14 @@ class Population:
     @cached_property
     def _positions(self) -> dict[str, int]:
         return {name: position for position, name in enumerate(self.names)}
+
+    @cached_property
+    def record_shape(self) -> tuple[int, ...]:
+        """The shape of one record's inputs: as the data set says, or as the first record has it."""
+        if self.shape is not None:
+            return self.shape
+        first = next(data.train for data in self.clients.values() if data.size)
+        return tuple(torch.as_tensor(first[0][0]).shape)
 
     @property
     def virtual(self) -> bool:
@@ -239,7 +249,8 @@ def _client(
 ) -> ClientData:
     records = _without_features(records, data_set, config, rng)
     is_test = records.is_test if records.is_test is not None else _held_out(records, config, rng)
-    train, test = _thinned(records.take(~is_test), name, config, rng), records.take(is_test)
+    train, unlabelled = _thinned(records.take(~is_test), name, config, rng)
+    test = records.take(is_test)
     if len(train) == 0:
         raise DataError(f"client {name!r} has no training records; use fewer clients or a milder partition")
     scale = constants(config.standardise, inputs=train.inputs, public=data_set.scale)
@@ -248,13 +259,14 @@ def _client(
             torch.from_numpy(part.inputs if scale is None else scale.apply(part.inputs)),
             torch.from_numpy(part.targets),
         )
-        for part in (train, test)
+        for part in (train, test, unlabelled)
     ]
     return ClientData(
         train=tensors[0],
         test=tensors[1] if len(test) else None,
         size=len(train),
         declared_size=_declared(config, name, len(train)),
+        unlabelled=tensors[2] if len(unlabelled) else None,
     )
 
 
@@ -268,14 +280,16 @@ def _without_features(
     return missing_features(records, fraction=fraction, rng=rng, fill=fill)
 
 
-def _thinned(train: Records, name: str, config: DataConfig, rng: np.random.Generator) -> Records:
-    """Returns the training records that scarcity leaves; held-out records stay as they are."""
+def _thinned(
+    train: Records, name: str, config: DataConfig, rng: np.random.Generator
+) -> tuple[Records, Records]:
+    """Returns the training records that scarcity leaves, labelled and not; held-out ones stay as they are."""
     scarcity = config.scarcity
     if scarcity.records_per_client is not None:
         train = few_records(train, keep=scarcity.records_per_client, client=name, rng=rng)
     if scarcity.labelled_fraction < 1 and len(train):
-        train = few_labels(train, fraction=scarcity.labelled_fraction, rng=rng)
-    return train
+        return few_labels(train, fraction=scarcity.labelled_fraction, rng=rng)
+    return train, train.take(np.zeros(len(train), dtype=np.bool_))
 
 
 def _held_out(records: Records, config: DataConfig, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fedlearn.config import ExperimentConfig, PrivacyConfig
 from fedlearn.errors import DeltaTooLarge, PrivacyError
@@ -22,8 +22,9 @@ def protections(
     population: Population,
     secure: SecureSum | None,
     *,
-    besides: tuple[Event, ...] = (),
+    besides: Callable[[str], tuple[Event, ...]] = lambda name: (),
     mechanism: ClientMechanism | None = None,
+    budget: Budget | None = None,
 ) -> Mapping[str, Protection]:
     """Returns each client's protection in every round.
 
@@ -31,8 +32,9 @@ def protections(
       config: the experiment.
       population: its clients.
       secure: how updates are summed; None in the clear.
-      besides: what is charged to the same ε.
+      besides: client → what is charged to the same ε.
       mechanism: of client-level DP; None without.
+      budget: what a client refuses to exceed over all stages of the run; None: it counts rounds.
 
     Raises:
       PrivacyError: δ is too large for a client, or no noise meets its ε; names the client.
@@ -49,7 +51,7 @@ def protections(
             record = RecordPrivacy(
                 noise_multiplier=shared.noise_multiplier
                 if shared
-                else _noise_multiplier(config, name, plan, besides),
+                else _noise_multiplier(config, name, plan, besides(name)),
                 max_grad_norm=config.privacy.max_grad_norm,
                 sample_rate=plan.sample_rate,
                 declared_size=declared_size,
@@ -60,7 +62,7 @@ def protections(
             record=record,
             mechanism=mechanism,
             secure=secure,
-            budget=budget_of(config.privacy),
+            budget=budget,
         )
 
     return population.for_each(made_for)

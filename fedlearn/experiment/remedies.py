@@ -109,15 +109,13 @@ def weights_of(config: ExperimentConfig) -> Weights | None:
 
 def kind_of(population: Population) -> str:
     """Returns the kind of the records: ``text`` (tokens), ``image`` (three axes) or ``tabular``."""
-    shape = population.shape
     if population.vocabulary is not None:
         return "text"
-    if shape is None:
-        first = torch.as_tensor(next(iter(population.clients.values())).train[0][0])
-        if not first.is_floating_point():
+    if population.shape is None:
+        first = next(data.train for data in population.clients.values() if data.size)
+        if not torch.as_tensor(first[0][0]).is_floating_point():
             return "text"
-        shape = tuple(first.shape)
-    return "image" if len(shape) == _IMAGE_AXES else "tabular"
+    return "image" if len(population.record_shape) == _IMAGE_AXES else "tabular"
 
 
 _IMAGE_AXES = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,9 +20,11 @@ from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.kept import KeptParts
 from fedlearn.experiment.pace import fleet_of
-from fedlearn.experiment.protections import protections
+from fedlearn.experiment.pretraining import pretraining_of, pretrains
+from fedlearn.experiment.protections import budget_of, protections
 from fedlearn.experiment.shared import shares_noise
-from fedlearn.experiment.statistics import StatisticsRelease, is_federated, statistics_run_of
+from fedlearn.experiment.stages import run_of, stage_run
+from fedlearn.experiment.statistics import StatisticsRelease, is_federated
 from fedlearn.experiment.sums import mechanism, secure_sum
 from fedlearn.experiment.weights import declared_weights, weights
 from fedlearn.experiment.work import Work
@@ -57,12 +59,14 @@ class RunSetup:
       run: the run's id, in every message.
       roster: the identities of all clients.
       memory: where clients keep what stays with them between rounds.
+      before: the run that this one is a stage of, and precedes; None for a run by itself.
     """
 
     experiment: Experiment
     run: str
     roster: Roster
     memory: Memory = field(default_factory=HeldMemory)
+    before: RunSetup | None = None
 
     @cached_property
     def kept(self) -> KeptParts:
@@ -72,7 +76,7 @@ class RunSetup:
     @cached_property
     def statistics(self) -> StatisticsRelease | None:
         """The release before the first round; None if there is none."""
-        if not is_federated(self.experiment.config):
+        if self.before is not None or not is_federated(self.experiment.config):
             return None
         return StatisticsRelease.of(self.experiment.config, self.experiment.population, self.roster)
 
@@ -82,6 +86,18 @@ class RunSetup:
         return {} if self.statistics is None else dict(self.statistics.protections())
 
     @cached_property
+    def pretraining(self) -> RunSetup | None:
+        """The stage that learns the body of the model before the first round; None if there is none."""
+        if not pretrains(self.experiment.config):
+            return None
+        return RunSetup(
+            experiment=pretraining_of(self.experiment),
+            run=stage_run(self.run, "pretraining"),
+            roster=self.roster,
+            before=self,
+        )
+
+    @cached_property
     def secure(self) -> SecureSum | None:
         """How updates are summed; None in the clear."""
         return secure_sum(
@@ -89,7 +105,8 @@ class RunSetup:
             self.experiment.population,
             self.roster,
             dimension=self.summed_length,
-            besides=self._besides,
+            # Noise that the cohort shares is charged alike to every client.
+            besides=self.charged_before(self.experiment.population.names[0]),
         )
 
     @cached_property
@@ -201,15 +218,28 @@ class RunSetup:
             self.experiment.config,
             self.experiment.population,
             self.secure,
-            besides=self._besides,
+            besides=self.charged_before,
             mechanism=self.mechanism,
+            budget=budget_of((self.before or self).experiment.config.privacy),
         )
 
+    def charged_before(self, name: str) -> tuple[Event, ...]:
+        """Returns what a client's records are charged before the first round, each release once."""
+        statistics = self.statistics_protections.get(name)
+        events = [None if statistics is None else statistics.event()]
+        for stage in self.stages:
+            event, rounds = stage.protections[name].event(), stage.experiment.config.rounds
+            events.append(None if event is None else replace(event, steps=event.steps * rounds))
+        return tuple(event for event in events if event is not None)
+
     @property
-    def _besides(self) -> tuple[Event, ...]:
-        """What is charged to the same ε as training: the same event for every client."""
-        events = (protection.event() for protection in self.statistics_protections.values())
-        return tuple(event for event in events if event is not None)[:1]
+    def stages(self) -> tuple[RunSetup, ...]:
+        """The federations that precede the first round, in their order."""
+        return () if self.pretraining is None else (self.pretraining,)
+
+    @cached_property
+    def _own_bench(self) -> Workbench:
+        return self.workbench()
 
     def workbench(self) -> Workbench:
         """Returns a new workbench on the CPU; clients of one process share one."""
@@ -225,6 +255,7 @@ class RunSetup:
         ledger: Ledger | None = None,
         dataset: str | None = None,
         latches: Latches | None = None,
+        first: Client | None = None,
     ) -> Client:
         """Returns the client, resident from now on.
 
@@ -236,11 +267,13 @@ class RunSetup:
           ledger: what they have spent over all runs, which then decides; None counts this run alone.
           dataset: the ledger's name of the records; None takes the experiment's.
           latches: its memory of what it has answered; None: one that ends with the process.
+          first: what answers for it before; of a stage only.
 
         Raises:
           PrivacyError: the ledger has no budget for the records, or the run no differential privacy.
         """
-        spent, remembered = account or Account(), latches or MemoryLatches()
+        spent = Account() if account is None else account
+        remembered = latches or MemoryLatches()
 
         def part(protection: Protection) -> dict[str, Any]:
             """Returns what its releases share: one account or ledger, one memory, one key."""
@@ -255,6 +288,18 @@ class RunSetup:
                 "membership": self._membership(protection, key, remembered),
             }
 
+        first = first or self._statistics_client(name, part)
+        for stage in self.stages:
+            first = stage.client(
+                name,
+                key=key,
+                bench=stage._own_bench,
+                account=spent,
+                ledger=ledger,
+                dataset=dataset,
+                latches=remembered,
+                first=first,
+            )
         protection = self.protections[name]
         return Client(
             **part(protection),
@@ -264,7 +309,7 @@ class RunSetup:
             rounding=self._rounding(name),
             noise=self._noise(name, "part"),
             issuer=self._issuer(key, ledger, dataset),
-            first=self._statistics_client(name, part),
+            first=first,
         )
 
     def _compressed(self, name: str, trainer: Training) -> Trainer:
@@ -315,7 +360,7 @@ class RunSetup:
 
     @property
     def _statistics_run(self) -> str:
-        return statistics_run_of(self.run)
+        return stage_run(self.run, "statistics")
 
     def _issuer(self, key: SigningKey | None, ledger: Ledger | None, dataset: str | None) -> Issuer | None:
         if key is None:
@@ -426,7 +471,7 @@ class RunSetup:
                     " nothing to count: switch it off, or run without a ledger"
                 )
             records = dataset or self.experiment.dataset_id
-            return LedgerReleases(ledger, run=self.run, dataset=records, protection=protection)
+            return LedgerReleases(ledger, run=run_of(self.run), dataset=records, protection=protection)
         return AccountedReleases(client=name, protection=protection, account=account)
 
     def _noise(self, name: str, *use: str) -> Callable[[int], NoiseSource]:

@@ -33,19 +33,6 @@ DECLARED = "standardisation statistics DECLARED UNPROTECTED"
 """Stands beside every ε of a run whose statistics were not charged."""
 
 
-_SUFFIX = "/statistics"  # no run's id has a slash in it
-
-
-def statistics_run_of(run: str) -> str:
-    """Returns the id under which the statistics of a run are released."""
-    return run + _SUFFIX
-
-
-def run_of(request_run: str) -> str:
-    """Returns the run that a request belongs to: that of its training, also for its statistics."""
-    return request_run.removesuffix(_SUFFIX)
-
-
 def is_federated(config: ExperimentConfig) -> bool:
     """Returns whether the experiment standardises by all clients' records together."""
     return config.data.standardise == "federated"

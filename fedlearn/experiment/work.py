@@ -37,23 +37,27 @@ class Work:
           up: bytes of the answer; one to a request to train is known beforehand.
         """
         records = 0.0
-        if request.vectors and decode_request(request.body).run == self._setup.run:
-            records, up = self._records(request.client), self._setup.reply_bytes
-        elif request.vectors:  # statistics: one pass over the records, and sums as long as the request
-            records = self._size(request.client)
-            up = request.vectors[0].nbytes
+        if request.vectors:
+            run = decode_request(request.body).run
+            training = next((s for s in (self._setup, *self._setup.stages) if s.run == run), None)
+            if training is not None:
+                records, up = _records(training, request.client), training.reply_bytes
+            else:  # statistics: one pass over the records, and sums as long as the request
+                records, up = _size(self._setup, request.client), request.vectors[0].nbytes
         seconds = self.fleet.pace(request.client).seconds(records=records, down=request.size, up=up)
         return worked(self.fleet.online(request.client, at), at=at, seconds=seconds)
 
     def round_seconds(self, client: str) -> float:
         """Returns how long a client takes for a round of training while it is online."""
         return self.fleet.pace(client).seconds(
-            records=self._records(client), down=self._setup.request_bytes, up=self._setup.reply_bytes
+            records=_records(self._setup, client), down=self._setup.request_bytes, up=self._setup.reply_bytes
         )
 
-    def _records(self, client: str) -> float:
-        plan = self._setup.protections[client].plan
-        return plan.steps * plan.sample_rate * self._size(client)
 
-    def _size(self, client: str) -> int:
-        return self._setup.experiment.population.clients[client].declared_size
+def _records(setup: RunSetup, client: str) -> float:
+    plan = setup.protections[client].plan
+    return plan.steps * plan.sample_rate * _size(setup, client)
+
+
+def _size(setup: RunSetup, client: str) -> int:
+    return setup.experiment.population.clients[client].declared_size

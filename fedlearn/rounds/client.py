@@ -93,6 +93,10 @@ class Client:
         self._first = first
         self._member = _member_of(name, run, protection.secure, membership)
 
+    def serves(self, run: str) -> bool:
+        """Returns whether requests of a run are answered here, or by what is released before."""
+        return run == self.run or (self._first is not None and self._first.serves(run))
+
     def handle(self, message: Message, *, reveal_detail: bool = False) -> Message:
         """Returns the reply; an error becomes a :class:`Failure` with the error's class name.
 
@@ -124,7 +128,7 @@ class Client:
         if message.client != self.name:
             raise ProtocolError(f"request for client {message.client!r} reached {self.name!r}")
         request = decode_request(message.body)
-        if self._first is not None and request.run == self._first.run:
+        if self._first is not None and self._first.serves(request.run):
             return self._first.answer(message)
         if request.run != self.run:
             raise ProtocolError(f"request of run {request.run!r}; this client serves {self.run!r}")

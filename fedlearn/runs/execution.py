@@ -12,7 +12,9 @@ import numpy as np
 from fedlearn._types import Vector
 from fedlearn.algorithms.state import State
 from fedlearn.errors import RunError, RunInterrupted
+from fedlearn.experiment.pretraining import with_learned_body
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.stages import stage_of
 from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of
 from fedlearn.privacy.account import Account
 from fedlearn.rounds.checkpoint import Checkpoint
@@ -25,6 +27,7 @@ from fedlearn.runs.assessment import metrics_of_run
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Progress, RoundReport
 from fedlearn.runs.result import Metrics
+from fedlearn.runs.stages import StageCourse, first_state, run_stage
 from fedlearn.runs.traffic import grouped
 from fedlearn.stopwatch import timed
 
@@ -46,6 +49,7 @@ class Course:
       constants: center and spread of each feature, from all clients together; None without federated
         standardisation, and before it.
       clip_norm: of the next round, under client-level DP; None before the first release, and without.
+      stages: how the federations that precede the first round have gone, by name.
     """
 
     state: State
@@ -55,6 +59,7 @@ class Course:
     witnesses: dict[str, Witness] = field(default_factory=dict)
     constants: Vector | None = None
     clip_norm: float | None = None
+    stages: dict[str, StageCourse] = field(default_factory=dict)
 
     @property
     def model(self) -> Vector:
@@ -128,7 +133,8 @@ class Execution:
         """Returns the clients that have an account from the start; of virtual ones each opens its own."""
         if self._experiment.population.virtual:
             return []
-        parts = (*self._setup.protections.items(), *self._setup.statistics_protections.items())
+        stages = [item for stage in self._setup.stages for item in stage.protections.items()]
+        parts = (*self._setup.protections.items(), *self._setup.statistics_protections.items(), *stages)
         return sorted({name for name, part in parts if part.event() is not None})
 
     def resume(self, checkpoint: Checkpoint) -> Course:
@@ -140,11 +146,15 @@ class Execution:
             {name.removeprefix(_CARRIED): array for name, array in carried.items()}, record.get("carried", {})
         )
         return Course(
-            state=State.from_arrays({name: arrays[name] for name in arrays.keys() - carried.keys()}),
+            state=first_state(arrays),
             rounds=list(record["rounds"]),
             accounts={name: Account.from_dict(entry) for name, entry in record["accounts"].items()},
             constants=None if constants is None else np.array(constants, dtype=np.float32),
             clip_norm=record.get("clip_norm"),
+            stages={
+                name: StageCourse.kept(name, checkpoint.arrays, entry)
+                for name, entry in record.get("stages", {}).items()
+            },
         )
 
     def run(self, course: Course) -> Course:
@@ -158,6 +168,7 @@ class Execution:
         self._progress.begin(config.name, config.rounds)
         try:
             self._standardise(course)
+            self._run_stages(course)
             while course.completed < config.rounds:
                 self._round(course)
         except KeyboardInterrupt:
@@ -187,6 +198,22 @@ class Execution:
                 f"the statistics of data.standardise='federated' were not released: {outcome.failure};"
                 " nothing was trained"
             )
+
+    def _run_stages(self, course: Course) -> None:
+        """Runs what is left of the federations before the first round; each starts what follows it."""
+        for stage in self._setup.stages:
+            name = stage_of(stage.run)
+            own = course.stages.setdefault(name, StageCourse.begun(stage))
+
+            def done(outcome: RoundOutcome, stage: RunSetup = stage, own: StageCourse = own) -> None:
+                self._charge(course, outcome, stage.protections)
+                if own.is_over(stage) and own.given:
+                    params = with_learned_body(self._experiment, stage.experiment, own.state.params)
+                    course.state = self._experiment.algorithm.init(self._experiment.split.shared_of(params))
+                self._save(course)
+
+            server = stage.server(self._transport, strict=self._strict)
+            run_stage(stage, own, server, constants=course.constants, done=done)
 
     def _round(self, course: Course) -> None:
         started = time.perf_counter()
@@ -269,6 +296,11 @@ class Execution:
             arrays={
                 **course.state.to_arrays(),
                 **{f"{_CARRIED}{name}": array for name, array in carried.arrays.items()},
+                **{
+                    key: array
+                    for name, own in course.stages.items()
+                    for key, array in own.arrays(name).items()
+                },
             },
             record={
                 "run": self._setup.run,
@@ -276,6 +308,9 @@ class Execution:
                 "accounts": {name: account.to_dict() for name, account in course.accounts.items()},
                 "constants": None if course.constants is None else course.constants.tolist(),
                 "clip_norm": course.clip_norm,
+                "stages": {
+                    name: {"rounds": own.rounds, "given": own.given} for name, own in course.stages.items()
+                },
                 "now": now_of(self._transport),
                 "carried": dict(carried.record),
             },

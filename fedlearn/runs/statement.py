@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.stages import stage_of
 from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
 from fedlearn.privacy.accounting import ACCOUNTANT, epsilon_rdp
 from fedlearn.privacy.guarantee import PrivacyGuarantee
@@ -231,8 +232,9 @@ def _declared(setup: RunSetup) -> str | None:
 
 def _composition(setup: RunSetup) -> str:
     training = "all releases of training in this run, those of failed and repeated rounds too"
-    charged = are_charged(setup.experiment.config)
-    return f"the standardisation statistics, and {training}" if charged else training
+    statistics = ["the standardisation statistics"] if are_charged(setup.experiment.config) else []
+    before = [*statistics, *(f"all releases of {stage_of(stage.run)}" for stage in setup.stages)]
+    return ", ".join([*before, f"and {training}"]) if before else training
 
 
 def _trust(setup: RunSetup, by_client: dict[str, PrivacyGuarantee]) -> Trust:

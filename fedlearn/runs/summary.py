@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from fedlearn.experiment.setup import RunSetup
+from fedlearn.experiment.stages import stage_of
 from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.accounting import ACCOUNTANT
@@ -130,7 +131,8 @@ def _adversary(setup: RunSetup) -> str:
 def _scope(setup: RunSetup) -> str:
     """Returns which releases ε covers, and the word for one that it does not."""
     config = setup.experiment.config
-    training = "training, all rounds of this run"
+    before = [stage_of(stage.run) for stage in setup.stages]
+    training = " and ".join([*before, "training, all rounds of this run"])
     if are_charged(config):
         return f"standardisation statistics and {training}"
     return f"{training}; {DECLARED}" if are_declared(config) else training

@@ -49,7 +49,9 @@ def test_few_records_keeps_at_least_one() -> None:
 
 @pytest.mark.parametrize(("fraction", "labelled"), [(0.1, 3), (0.11, 4), (0.001, 1), (1.0, 30)])
 def test_few_labels_keeps_the_share_rounded_up(fraction: float, labelled: int) -> None:
-    kept = few_labels(_records(30), fraction=fraction, rng=_rng())
+    kept, rest = few_labels(_records(30), fraction=fraction, rng=_rng())
+    together = np.concatenate([kept.inputs, rest.inputs])
+    assert np.array_equal(np.sort(together, axis=0), np.sort(_records(30).inputs, axis=0))
     assert len(kept) == labelled
     assert (np.diff(kept.targets) > 0).all()
 

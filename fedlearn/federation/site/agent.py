@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import FedLearnError, MalformedMessage, UnknownClient
-from fedlearn.experiment.statistics import run_of
+from fedlearn.experiment.stages import run_of
 from fedlearn.federation import terms
 from fedlearn.federation.envelope import Opened, check_clock, open_envelope, seal
 from fedlearn.federation.roster import FederationRoster

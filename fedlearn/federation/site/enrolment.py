@@ -154,9 +154,10 @@ class Enrolling:
 
 
 def _fewest_survivors(setup: RunSetup) -> int | None:
-    """Returns the fewest sites in any sum of the run, that of the statistics included; None in the clear."""
+    """Returns the fewest sites in any sum of the run, those before its first round too; None in clear."""
     statistics = None if setup.statistics is None else setup.statistics.secure
-    sums = [secure for secure in (setup.secure, statistics) if secure is not None]
+    stages = [stage.secure for stage in setup.stages]
+    sums = [secure for secure in (setup.secure, statistics, *stages) if secure is not None]
     return min((secure.parameters.min_survivors for secure in sums), default=None)
 
 

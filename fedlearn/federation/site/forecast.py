@@ -37,10 +37,8 @@ def forecast(setup: RunSetup, site: str, *, ledger: Ledger, dataset: str) -> flo
 
 
 def charges_of(setup: RunSetup, site: str) -> Iterator[tuple[Unit, Event]]:
-    """Yields what all rounds of a run charge a site with, and the statistics before the first of them."""
-    first = setup.statistics_protections.get(site)
-    if first is not None:
-        yield from _charges(first, releases=1)
+    """Yields what all rounds of a run charge a site with, and the releases before the first of them."""
+    yield from ((setup.protections[site].unit, event) for event in setup.charged_before(site))
     yield from _charges(setup.protections[site], releases=_rounds_of(setup, site))
 
 
