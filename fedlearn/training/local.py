@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from fedlearn.remedies.augmentation import Augmentations
 from fedlearn.remedies.penalties.penalty import Penalty
 from fedlearn.stopwatch import timed
 from fedlearn.training.augmented import mean_loss
-from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, placed
+from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, fetched, placed
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
 from fedlearn.training.hidden_state import check_no_hidden_state
@@ -32,6 +32,7 @@ from fedlearn.training.vector import FlatModel
 if TYPE_CHECKING:
     from fedlearn.training.private import PrivateGradient
 
+Batch = TypeVar("Batch")
 OptimizerFactory = Callable[..., Stepping]
 
 
@@ -112,17 +113,11 @@ class Workbench:
             self._placed[id(dataset)] = dataset, placed(dataset, self.model.device)
         return self._placed[id(dataset)][1]
 
-    def fetched(self, dataset: RecordSet, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Returns inputs and targets of some records on the device; the first of all also test the model.
-
-        Raises:
-          ModelError: the model keeps state outside its parameters.
-        """
-        inputs, targets = fetch(dataset, indices, self.model.device)
+    def _check_stateless(self, inputs: Tensor) -> None:
+        """Raises ModelError if the model keeps state outside its parameters; looks once."""
         if not self._seen_stateless:
             check_no_hidden_state(self.model.module, inputs)
             self._seen_stateless = True
-        return inputs, targets
 
     @timed("training")
     def descend(
@@ -130,8 +125,8 @@ class Workbench:
         params: Vector,
         *,
         round: int,
-        batches: Iterator[NDArray[np.int64]],
-        gradient: Callable[[NDArray[np.int64]], bool],
+        batches: Iterator[Batch],
+        gradient: Callable[[Batch], bool],
         offset: Vector | None = None,
     ) -> Vector:
         """Returns local − global, shape (d,), float32, after one optimizer step per batch.
@@ -140,9 +135,9 @@ class Workbench:
           params: the global vector, shape (d,), float32, and behind it the constants that the model
             carries, if any; not changed.
           round: round, counted from 0.
-          batches: record indices of each step.
-          gradient: writes the gradient for some records over the model's gradient buffer; returns whether
-            the step is to be taken.
+          batches: the records of each step, as ``gradient`` takes them.
+          gradient: writes the gradient for the records of a step over the model's gradient buffer; returns
+            whether the step is to be taken.
           offset: what an algorithm adds to every gradient, shape (d,), float32; after the noise of
             record-level DP, as it depends on no record of this round.
 
@@ -158,8 +153,8 @@ class Workbench:
         flat.grad = model.gradient
         optimizer = self.recipe.build_optimizer(flat, round)
         model.module.train()
-        for indices in batches:
-            if not gradient(indices):
+        for batch in batches:
+            if not gradient(batch):
                 continue
             if added is not None:
                 flat.grad.add_(added)
@@ -202,25 +197,22 @@ class Workbench:
         compiled: Callable[[Tensor], Tensor] = torch.compile(self.model.module)
         return compiled
 
-    def mean_gradient(
-        self, dataset: RecordSet, indices: NDArray[np.int64], *, scale: LossScale | None = None
-    ) -> bool:
+    def mean_gradient(self, batch: tuple[Tensor, Tensor], *, scale: LossScale | None = None) -> bool:
         """Writes the gradient of the mean loss over some records into the buffer; none: zeros.
 
         Args:
-          dataset: the records.
-          indices: which of them.
+          batch: inputs (b, …) and targets (b, …), on the device.
           scale: scale of the loss, for float16.
 
         Returns:
           Whether the step is to be taken: False for a gradient that overflowed under the scale.
         """
         self.model.gradient.zero_()
-        if not len(indices):
+        inputs, targets = batch
+        if not len(inputs):
             return True
-        inputs, targets = fetch(dataset, indices, self.model.device)
+        self._check_stateless(inputs)
         recipe = self.recipe
-        inputs, targets = self.fetched(dataset, indices)
         with self.device.autocast():
             loss = mean_loss(self._forward, recipe.loss, recipe.augmentations, inputs, targets)
         (loss if scale is None else loss * scale.factor).backward()  # type: ignore[no-untyped-call]
@@ -232,6 +224,7 @@ class Workbench:
         if not len(indices):
             return None, None
         inputs, targets = fetch(dataset, indices, self.model.device)
+        self._check_stateless(inputs)
         augmentations, random = self.recipe.augmentations, torch.default_generator
         if augmentations.views > 1:
             return augmentations.many(inputs, random), targets
@@ -288,11 +281,12 @@ class LocalTrainer:
 
     def _descend(self, params: Vector, round: int, rng: np.random.Generator, offset: Vector | None) -> Vector:
         scale = LossScale() if self.bench.device.precision == "float16" else None
+        records, device = self.bench.placed(self.dataset), self.bench.model.device
         return self.bench.descend(
             params,
             round=round,
-            batches=self.plan.batches(self.records, rng),
-            gradient=partial(self.bench.mean_gradient, self.bench.placed(self.dataset), scale=scale),
+            batches=fetched(records, self.plan.batches(self.records, rng), device),
+            gradient=partial(self.bench.mean_gradient, scale=scale),
             offset=offset,
         )
 
@@ -308,7 +302,6 @@ class LocalTrainer:
 
         def gradient(indices: NDArray[np.int64]) -> bool:
             inputs, targets = self.bench.drawn(dataset, indices)
-            inputs, targets = self.bench.fetched(dataset, indices) if len(indices) else (None, None)
             self.bench.private_gradient.write(inputs, targets, privacy=privacy, noise=noise)
             return True
 

@@ -48,7 +48,6 @@ class GradientSum:
         device, coins = self.bench.open(), self.coins(round)
         sample = poisson_sample(self.records, self.privacy, coins)
         records = self.bench.placed(self.dataset)
-        inputs, targets = self.bench.fetched(records, sample) if len(sample) else (None, None)
         self.bench.model.load(params)
         self.bench.model.module.train()
         with seeded(coins.seed(), device):

@@ -137,7 +137,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
         arguments.users, arguments.cohort, arguments.warmup + arguments.rounds, arguments.seed
     )
     StepPlan._dealt = in_order  # type: ignore[method-assign]
-    watch = common.MemWatch(period=0.25)
+    watch = common.MemWatch()
     watch.start()
     experiment = experiment_of(arguments, clients_of(folder))
     enrolment = Enrolment.needed_by(experiment.config, experiment.population)

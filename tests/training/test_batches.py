@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from fedlearn.config import TrainingConfig
 from fedlearn.errors import DataError
-from fedlearn.training.batches import StepPlan, fetch, size_of
+from fedlearn.training.batches import StepPlan, fetch, fetched, size_of
 
 
 class Squares(Dataset[tuple[Tensor, ...]]):
@@ -138,3 +138,37 @@ class TestRecords:
             inputs, targets = fetch(dataset, indices)
             assert inputs.tolist() == [[4, 4], [0, 0], [4, 4]]
             assert targets.tolist() == [16, 0, 16]
+
+
+@given(
+    sizes=st.lists(st.integers(0, 5), max_size=12),
+    room=st.integers(0, 12),
+)
+def test_records_fetched_ahead_are_those_of_each_batch(sizes: list[int], room: int) -> None:
+    records = TensorDataset(torch.arange(60).view(20, 3), torch.arange(20))
+    draw = np.random.default_rng(0)
+    batches = [draw.integers(20, size=size) for size in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedlearn.training.batches._AHEAD", 3 * room)
+        got = list(fetched(records, iter(batches)))
+    assert len(got) == len(batches)
+    for indices, (inputs, targets) in zip(batches, got, strict=True):
+        assert len(inputs) == len(indices)
+        assert targets.tolist() == indices.tolist()
+        assert inputs.tolist() == [[3 * index + k for k in range(3)] for index in indices]
+
+
+def test_records_that_come_one_by_one_are_fetched_for_one_batch_at_a_time() -> None:
+    asked: list[int] = []
+
+    class Noting(Dataset[tuple[torch.Tensor, ...]]):
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+            asked.append(index)
+            return torch.tensor([float(index)]), torch.tensor(index)
+
+    batches = fetched(Noting(), iter([np.array([0, 1]), np.array([2, 3])]))
+    next(batches)
+    assert asked == [0, 1]
