@@ -64,6 +64,10 @@ test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or o
 test-deployment: $(VENV)/.developing  ## Run the fault table on real processes over TLS: half an hour
 	@$(BIN)/pytest -q -m deployment
 
+.PHONY: screenshots
+screenshots: $(VENV)/.developing  ## Draw the pictures in docs/images, with Chromium: five minutes
+	@$(BIN)/python -m tests.browser.screenshots
+
 FUZZ_SECONDS ?= 60
 
 .PHONY: fuzz

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from fedlearn.runs.attack_report import Picture
+from fedlearn.runs.report.png import MODES, png_base64
 
 SHOWN = 6
 """Records that are pictured; of more the first."""
-
-_CHANNELS = {1: "L", 3: "RGB"}
 
 
 def pictures_of(
@@ -28,22 +25,14 @@ def pictures_of(
       low: what is drawn black.
       high: what is drawn white.
     """
-    if truth.dim() != 4 or truth.shape[1] not in _CHANNELS:
+    if truth.dim() != 4 or truth.shape[1] not in MODES:
         return []
-    pairs = zip(truth[:SHOWN], found[:SHOWN], psnr_db, strict=False)
+    pairs = zip(truth[:SHOWN].numpy(), found[:SHOWN].numpy(), psnr_db, strict=False)
     return [
-        Picture(truth=_png(record, low, high), found=_png(guess, low, high), psnr_db=round(near, 2))
+        Picture(
+            truth=png_base64(record, low=low, high=high),
+            found=png_base64(guess, low=low, high=high),
+            psnr_db=round(near, 2),
+        )
         for record, guess, near in pairs
     ]
-
-
-def _png(image: Tensor, low: float, high: float) -> str:
-    """Returns an image (channels, height, width) as a PNG file in base64."""
-    from PIL import Image
-
-    bytes_ = ((image - low) / (high - low)).clamp(0, 1).mul(255).round().byte()
-    channels = bytes_.permute(1, 2, 0).numpy()
-    picture = Image.fromarray(channels[..., 0] if len(bytes_) == 1 else channels, _CHANNELS[len(bytes_)])
-    target = io.BytesIO()
-    picture.save(target, format="PNG", optimize=True)
-    return base64.b64encode(target.getvalue()).decode()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlearn.attacks import ATTACKS
-from fedlearn.errors import ConfigError
+from fedlearn.errors import ConfigError, RunDirectoryError
 
 if TYPE_CHECKING:
     from fedlearn.runs.attack_report import AttackReport, Table
@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     of_run = arguments.target.is_dir()
     if of_run and arguments.set:
         raise ConfigError("--set goes with an experiment; a run was what its experiment.toml says")
+    if of_run:
+        _check_run(arguments.target)
     file = arguments.target / "experiment.toml" if of_run else arguments.target
     experiment = Experiment.from_toml(file, settings=arguments.set)
     names = arguments.attack or _DEFAULT
@@ -55,6 +57,20 @@ def run(arguments: argparse.Namespace) -> int:
     if of_run:
         _keep(arguments.target, table)
     return 0
+
+
+def _check_run(path: Path) -> None:
+    """Raises before anything is attacked unless the directory has what an attack and its report need."""
+    from fedlearn.runs.directory import RunDirectory
+    from fedlearn.runs.report import Material
+    from fedlearn.runs.result import Result
+
+    result = Result.load(path)
+    if result.engine == "sites":
+        raise RunDirectoryError(
+            f"{path}: the records of this run are at its sites; attack a simulation of its experiment.toml"
+        )
+    Material.read(RunDirectory(path), result)
 
 
 def lines(table: Table) -> Iterator[str]:

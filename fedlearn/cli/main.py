@@ -29,7 +29,11 @@ COMMANDS = {
     "runs": "list a server's runs",
     "stop": "end a run after the round that is going on",
     "verify": "check a run's privacy statement: signatures, chain and every ε, offline",
-    "report": "write the HTML report of a finished run anew",
+    "report": "write the HTML report of a finished run anew, or compare several runs",
+    "evaluate": "measure a run's model on held-out or other records, with intervals",
+    "predict": "use a run's model on the records of a file",
+    "export": "write a run's model as ONNX or PyTorch export, with a model card",
+    "explain": "say which inputs a run's model goes by",
 }
 """Command → what it does; each is a module of this package with ``add_arguments`` and ``run``."""
 

@@ -77,6 +77,7 @@ class DataSet:
       scale: constants that standardise the inputs, from published or clinical ranges and not
         from the records; None if the inputs are in a public unit already.
       vocabulary: number of distinct tokens of a text; None for others.
+      features: the public name of each value of a row; None if they have none.
 
     Raises:
       DataError: a record has another shape, a target no class or a token no place in the vocabulary.
@@ -91,11 +92,14 @@ class DataSet:
     source: str
     scale: Standardisation | None = None
     vocabulary: int | None = None
+    features: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         held = self.records.inputs.shape[1:]
         if held != self.shape:
             raise DataError(f"{self.name}: records have shape {held}, not shape={self.shape}")
+        if self.features is not None and (len(self.features),) != self.shape:
+            raise DataError(f"{self.name}: {len(self.features)} names for records of shape {self.shape}")
         self._check_range("targets", self.records.targets, self.classes)
         if self.vocabulary is not None:
             self._check_range("tokens", self.records.inputs, self.vocabulary)

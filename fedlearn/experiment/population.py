@@ -19,7 +19,7 @@ from fedlearn.data.checks import Finding, check_finite, check_records, check_tar
 from fedlearn.data.partition import partition
 from fedlearn.data.records import DataSet, Records
 from fedlearn.data.scarcity import few_labels, few_records, missing_features
-from fedlearn.data.standardise import constants
+from fedlearn.data.standardise import Standardisation, constants
 from fedlearn.errors import ConfigError, DataError
 from fedlearn.experiment.virtual import Computed, Names, VirtualClients
 from fedlearn.registry import check_arguments
@@ -86,6 +86,9 @@ class Population:
       shape: of one record; None for data sets given as objects.
       classes: number of classes; None for data sets given as objects.
       vocabulary: number of tokens of a text; None for others.
+      scale: the public constants that inputs are standardised by before training, where the experiment
+        asks for them; None if there are none, and where they are not known here.
+      features: the public name of each value of a row; None if they have none.
       source: where the records come from.
       findings: what training survives and its owner should know.
     """
@@ -95,6 +98,8 @@ class Population:
     shape: tuple[int, ...] | None = None
     classes: int | None = None
     vocabulary: int | None = None
+    scale: Standardisation | None = None
+    features: tuple[str, ...] | None = None
     source: str = "given as objects"
     findings: tuple[Finding, ...] = ()
 
@@ -201,6 +206,8 @@ def from_data_set(
         shape=data_set.shape,
         classes=data_set.classes,
         vocabulary=data_set.vocabulary,
+        scale=data_set.scale if config.standardise in {"public", "federated"} else None,
+        features=data_set.features,
         source=f"{data_set.name}: {data_set.source}",
         findings=tuple(findings),
     )

@@ -1,8 +1,8 @@
 """The run directory: one folder that holds everything about a run.
 
 ``experiment.toml`` (resolved) · ``rounds.jsonl`` · ``checkpoint/`` · ``model.safetensors`` ·
-``result.json`` · ``holdings.json`` (simulations) · ``privacy_statement.json`` and ``.md`` ·
-``receipts.json`` · ``report.html``
+``signature.json`` · ``result.json`` · ``holdings.json`` (simulations) · ``privacy_statement.json`` and
+``.md`` · ``receipts.json`` · ``report.html``
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _OF_A_RUN = (
     "holdings.json",
     "profile.json",
     "attacks.json",
+    "signature.json",
     "checkpoint/state.safetensors",
 )
 """What must not outlive the run that wrote it."""

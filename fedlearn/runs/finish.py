@@ -11,6 +11,7 @@ from fedlearn.runs.execution import Course
 from fedlearn.runs.holdings import HOLDINGS_FILE, holdings_of
 from fedlearn.runs.report import Material, report_page
 from fedlearn.runs.result import Baselines, Result
+from fedlearn.runs.signature import SIGNATURE_FILE, signature_of
 from fedlearn.runs.statement import Statement, receipts_of, statement_of
 from fedlearn.runs.statement_page import statement_page
 from fedlearn.runs.summary import Engine, result_of
@@ -42,6 +43,8 @@ def finish(
         baselines=baselines,
     )
     directory.write_model(setup.experiment.whole_state(model))
+    if (signature := signature_of(setup.experiment)) is not None:
+        directory.write(SIGNATURE_FILE, signature.model_dump_json(indent=2) + "\n")
     write_statement(directory, statement_of(setup, course))
     directory.write("receipts.json", json.dumps(receipts_of(setup, course), indent=2) + "\n")
     if engine != "sites":

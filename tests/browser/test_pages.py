@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fedlearn.results.explain.explanation import Explanation
+from fedlearn.results.explain.page import explanation_page
 from fedlearn.runs.comparison import Group
 from fedlearn.runs.report import Material, report_page
 from fedlearn.runs.report.comparison_page import comparison_page
@@ -96,7 +98,22 @@ def pages() -> dict[str, str]:
         for epsilon in (0.5, 1, 3, 10)
     ]
     bare = Material(result=bare_result(engine="sites"))
+    explanation = Explanation(
+        run="a",
+        method="integrated gradients",
+        source="a test",
+        records=3,
+        clients=None,
+        shape=[40],
+        names=[f"feature {number}" for number in range(40)],
+        shares=[number / 780 for number in range(40)],
+        directions=[-0.5] * 40,
+        gap=0.01,
+    )
+    maps = explanation.model_copy(update={"shape": [1, 5, 8], "by_class": {"3": explanation.shares}})
     return {
+        "explanation": explanation_page(explanation),
+        "maps": explanation_page(maps),
         "full": report_page(full),
         "many clients": report_page(many),
         "hostile": report_page(hostile),
@@ -107,7 +124,9 @@ def pages() -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["full", "many clients", "hostile", "bare", "sweep"], scope="module")
+@pytest.fixture(
+    params=["full", "many clients", "hostile", "bare", "sweep", "explanation", "maps"], scope="module"
+)
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tab: Tab) -> Tab:
     path = tmp_path_factory.mktemp("pages") / "page.html"
     path.write_text(pages()[request.param], encoding="utf-8")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedlearn.cli.main import main
+from fedlearn.errors import RunDirectoryError
+from tests.runs.reports import bare_result
 
 EXPERIMENT = """
 name = "tiny"
@@ -72,3 +74,26 @@ def test_what_does_not_fit_is_one_line_and_an_exit_code(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["result.json", "rounds.jsonl", "experiment.toml"])
+def test_a_run_without_what_it_needs_is_refused_before_the_attack(
+    file: Path, tmp_path: Path, missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    settings = ["--set", "privacy.enabled=false", "--set", "secure_aggregation.enabled=false"]
+    assert main(["simulate", str(file), "--out", str(out), "--quiet", *settings]) == 0
+    (out / missing).unlink()
+    capsys.readouterr()
+    for command in ("attack", "report"):
+        assert main([command, str(out)]) == RunDirectoryError.exit_code
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert missing in printed.err
+        assert printed.err.count("\n") == 1
+
+
+def test_a_run_of_sites_is_not_attacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "result.json").write_text(bare_result(engine="sites").to_json())
+    assert main(["attack", str(tmp_path)]) == RunDirectoryError.exit_code
+    assert "are at its sites" in capsys.readouterr().err

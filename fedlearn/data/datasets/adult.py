@@ -38,6 +38,7 @@ _CATEGORIES = {int(line.split()[0]): line.split()[1:] for line in _CODEBOOK.spli
 # ranges that the census form allows.
 _NUMBERS = {0: (17.0, 90.0), 4: (1.0, 16.0), 10: (0.0, 12.0), 11: (0.0, 12.0), 12: (0.0, 100.0)}
 _DOLLARS = (10, 11)
+_NAMES = ("age", "years of education", "log capital gain", "log capital loss", "hours per week")
 _OWNERS = {"occupation": 6, "country": 13}
 
 
@@ -75,6 +76,7 @@ def adult(folder: Path | None = None, *, owner: str = "occupation") -> DataSet:
         licence="CC BY 4.0",
         source=_SOURCE,
         scale=Standardisation.from_range(low, high).beside_indicators(inputs.shape[1] - len(_NUMBERS)),
+        features=(*_NAMES, *(name for names in _CATEGORIES.values() for name in names)),
     )
 
 

@@ -49,4 +49,5 @@ def breast_cancer(folder: Path | None = None) -> DataSet:
         licence="CC BY 4.0",
         source="Wolberg, Mangasarian and Street (1995), UCI Machine Learning Repository, 10.24432/C5DW2B",
         scale=Standardisation.from_range(np.ravel(_LOW), np.ravel(_HIGH)),
+        features=tuple(map(str, bunch.feature_names)),
     )

@@ -25,6 +25,7 @@ _NUMBERS = {
     1: (0.0, 72.0), 4: (0.0, 20_000.0), 7: (1.0, 4.0), 10: (1.0, 4.0), 12: (18.0, 80.0), 15: (1.0, 4.0),
     17: (1.0, 2.0),
 }  # fmt: skip
+_NAMES = ("months", "amount", "instalment", "residence", "age", "credits", "dependants")
 
 
 def german_credit(folder: Path | None = None) -> DataSet:
@@ -39,7 +40,8 @@ def german_credit(folder: Path | None = None) -> DataSet:
     found = locate(folder, name="german-credit", files=[_FILE], source=_SOURCE)
     rows = np.loadtxt(found / _FILE, dtype=np.str_)
     categories = {column: [f"A{code}" for code in range(a, b + 1)] for column, (a, b) in _CODES.items()}
-    groups = [indicators(rows[:, column], names) for column, names in {**categories, 3: _PURPOSES}.items()]
+    coded = {**categories, 3: _PURPOSES}
+    groups = [indicators(rows[:, column], names) for column, names in coded.items()]
     numbers = rows[:, list(_NUMBERS)].astype(np.float32)
     inputs = np.concatenate([numbers, *groups], axis=1)
     low, high = np.array(list(_NUMBERS.values())).T
@@ -52,4 +54,5 @@ def german_credit(folder: Path | None = None) -> DataSet:
         licence="CC BY 4.0",
         source=_SOURCE,
         scale=Standardisation.from_range(low, high).beside_indicators(inputs.shape[1] - len(_NUMBERS)),
+        features=(*_NAMES, *(code for codes in coded.values() for code in codes)),
     )

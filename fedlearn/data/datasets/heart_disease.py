@@ -78,6 +78,7 @@ def heart_disease(folder: Path | None = None, *, download: bool = False, split: 
         licence="CC BY 4.0",
         source=_SOURCE,
         scale=Standardisation.from_range(ranges[:, 0], ranges[:, 1]),
+        features=tuple(_RANGES),
     )
 
 

@@ -15,8 +15,8 @@ _CURVES = """
 """
 
 _TABLE = """
-<p>Median over seeds, and below it the least and the greatest value. Local only, without protection and pooled are
-measured on the same held-out records.</p>
+<p>Median over seeds, and below it the least and the greatest value; every column of a row is measured on the same
+held-out records.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Table of all runs">
 <table>
 <thead><tr>{% for key in keys %}<th scope="col">{{ key }}</th>{% endfor %}
@@ -91,8 +91,17 @@ def _table(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, Any]:
         "keys": list(dict.fromkeys(key for group in groups for key in group.label)),
         "metrics": metrics,
         "headline": metrics[0] if metrics else "",
-        "baselines": _BASELINES if metrics else {},
+        "baselines": _measured_baselines(groups, metrics),
         "delta": _delta,
+    }
+
+
+def _measured_baselines(groups: Sequence[Group], metrics: Sequence[str]) -> dict[str, str]:
+    """Returns the baselines that any of the runs has figures of."""
+    return {
+        name: label
+        for name, label in _BASELINES.items()
+        if any(group.baseline(name, metric) for group in groups for metric in metrics[:1])
     }
 
 

@@ -12,7 +12,7 @@ from fedlearn.runs.report.charts import Chart, legend
 from fedlearn.runs.report.drawing import Axis, Band, draw_spread
 
 _LONGEST_TICK = 14
-_LOGARITHMIC_FROM = 20.0
+_LOGARITHMIC_FROM = 8.0
 """Ratio of the largest to the least value from which distances are drawn as ratios."""
 _MOST_LINES = 6
 _BASELINES = {"local": "local only", "unprotected": "without protection", "pooled": "pooled"}

@@ -65,6 +65,7 @@ th, td { text-align: left; vertical-align: top; padding: .55rem .9rem .55rem 0; 
 thead th { color: var(--soft); font-weight: 500; font-size: .875rem; vertical-align: bottom; }
 tbody th { font-weight: 600; }
 th small, td small { display: block; font-weight: 400; color: var(--soft); font-size: .8125rem; }
+thead th { overflow-wrap: normal; }
 td { font-variant-numeric: tabular-nums; min-width: 5rem; }
 tr.own > * { background: var(--card); }
 tr.own > :first-child { box-shadow: -.6rem 0 var(--card), inset .2rem 0 var(--accent); padding-left: .7rem; }
@@ -86,6 +87,8 @@ tr.own > :first-child { box-shadow: -.6rem 0 var(--card), inset .2rem 0 var(--ac
 .holdings td:last-child, .holdings th:last-child { padding-left: .9rem; }
 .dense .heat { min-width: .7rem; padding: 0; border-width: 1px; }
 .pictures { display: grid; gap: 1.5rem 2rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
+.maps { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
+.maps img { display: block; width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); margin-bottom: .3rem; }
 .pairs { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: .4rem; }
 .pairs div { width: 4.5rem; }
 .pairs img { display: block; width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); margin-bottom: .25rem; }

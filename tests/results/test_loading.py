@@ -1,0 +1,129 @@
+"""A run directory alone brings its model back: the numbers of the run, from records in their public unit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from fedlearn import simulate
+from fedlearn.cli.main import main
+from fedlearn.data.datasets.breast_cancer import breast_cancer
+from fedlearn.errors import ConfigError, ModelError, RunDirectoryError
+from fedlearn.experiment import Experiment
+from fedlearn.results import load_model
+from fedlearn.results.data import held_out
+from fedlearn.results.prediction import outputs_of
+from fedlearn.runs.signature import Signature
+from tests.results.runs import TABLE, a_run
+
+
+@pytest.mark.parametrize("kind", ["table_run", "federated_run", "image_run"])
+def test_the_model_gives_the_metrics_of_its_run(kind: str, request: pytest.FixtureRequest) -> None:
+    loaded = load_model(request.getfixturevalue(kind))
+    records = held_out(loaded).records
+    assert isinstance(records, TensorDataset)
+    with torch.no_grad():
+        found = loaded.module(records.tensors[0]).argmax(dim=1)
+    accuracy = float((found == records.tensors[1]).float().mean())
+    assert accuracy == pytest.approx(loaded.result.final["accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["table_run", "federated_run"])
+def test_raw_records_give_what_standardised_ones_gave(kind: str, request: pytest.FixtureRequest) -> None:
+    loaded = load_model(request.getfixturevalue(kind))
+    data_set = breast_cancer()
+    assert data_set.scale is not None
+    raw = data_set.records.inputs[:50]
+    with torch.no_grad():
+        wanted = torch.softmax(loaded.module(torch.from_numpy(data_set.scale.apply(raw))), dim=1)
+    np.testing.assert_allclose(outputs_of(loaded.deployed(), raw), wanted.numpy(), atol=1e-5)
+
+
+def test_the_signature_is_public_and_names_features(table_run: Path) -> None:
+    signature = Signature.load(table_run)
+    assert signature.features is not None
+    assert signature.features[0] == "mean radius"
+    assert signature.standardised_by == "constants"
+    assert (signature.shape, signature.dtype, signature.classes) == ([30], "float32", 2)
+
+
+def test_constants_of_clients_stay_with_them(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "local", TABLE, data={"standardise": "local"})
+    loaded = load_model(run)
+    assert loaded.signature.center is None
+    with pytest.raises(ConfigError, match="each client's own constants, which the run does not hold"):
+        loaded.deployed()
+    assert loaded.deployed(as_is=True).scaled is False
+
+
+def test_an_own_model_must_be_given_again(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    clients = {name: TensorDataset(torch.rand(8, 3), torch.arange(8) % 2) for name in "abc"}
+    experiment = Experiment.from_dict({"rounds": 1, "data": {}}, model=model, clients=clients)
+    simulate(experiment, out=tmp_path / "own", workers=1)
+    with pytest.raises(ConfigError, match="given as an object"):
+        load_model(tmp_path / "own")
+    assert load_model(tmp_path / "own", model=model).signature.shape == [3]
+    with pytest.raises(ModelError, match="does not fit"):
+        load_model(tmp_path / "own", model=nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize("missing", ["result.json", "signature.json", "model.safetensors"])
+@pytest.mark.parametrize("command", ["evaluate", "explain", "export", "predict"])
+def test_an_incomplete_run_is_one_line_and_an_exit_code(
+    table_run: Path, tmp_path: Path, missing: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "cut"
+    shutil.copytree(table_run, copied)
+    (copied / missing).unlink()
+    more = {"predict": ["x.csv"], "export": ["--onnx", "--out", str(tmp_path / "e")]}.get(command, [])
+    assert main([command, str(copied), *more]) == RunDirectoryError.exit_code
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "RunDirectoryError" in printed
+    assert missing in printed
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "report"])
+def test_a_foreign_folder_is_no_run(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("nothing of ours")
+    assert main([command, str(tmp_path)]) == RunDirectoryError.exit_code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [31]},
+        {"shape": []},
+        {"spread": [0.0] * 30},
+        {"center": None},
+        {"standardised_by": "nothing"},
+        {"features": ["a"]},
+        {"strange": 1},
+        {"schema_version": 2},
+    ],
+)
+def test_an_altered_signature_is_refused(table_run: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    values = json.loads((table_run / "signature.json").read_text())
+    (tmp_path / "signature.json").write_text(json.dumps(values | change))
+    with pytest.raises(RunDirectoryError, match="cannot be read"):
+        Signature.load(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(table_run: Path, image_run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "mixed"
+    shutil.copytree(table_run, copied)
+    shutil.copy(image_run / "model.safetensors", copied)
+    with pytest.raises(ModelError, match="does not fit the experiment"):
+        load_model(copied)
+    (copied / "model.safetensors").write_bytes(b"no such thing")
+    with pytest.raises(RunDirectoryError, match="no safetensors file"):
+        load_model(copied)
