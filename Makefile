@@ -21,7 +21,7 @@ export NO_MKDOCS_2_WARNING := 1
 export RUSTUP_HOME := $(or $(RUSTUP_HOME),$(wildcard $(HOME)/.rustup),$(CURDIR)/$(VENV)/rustup)
 export PYTHONUNBUFFERED := 1
 
-UNIT := not engine and not slow
+UNIT := not engine and not slow and not browser
 ONE_RAY_TEST := test_both_engines_give_the_same_model and masked
 ONE_DEPLOYMENT_TEST := test_up_trains_over_tls
 FLOWER_RUN := $(CURDIR)/runs/quickstart-flower
@@ -40,9 +40,10 @@ demo: $(VENV)/.installed  ## Set up and train across five hospitals: half a minu
 install: $(VENV)/.installed  ## Set up .venv with fedlearn and the tested versions
 
 .PHONY: test
-test: check  ## Set up and run all checks, the unit tests, one test on Ray and one over TLS
+test: check  ## Set up and run all checks, the unit tests, one test on Ray, one over TLS, pages in a browser
 	@$(BIN)/pytest -q -m engine -k "$(ONE_RAY_TEST)"
 	@$(BIN)/pytest -q -m deployment -k "$(ONE_DEPLOYMENT_TEST)"
+	@$(BIN)/pytest -q -m browser
 
 .PHONY: check
 check: $(VENV)/.developing  ## Set up and run format, lint, types, layers, unit tests and doctests
@@ -63,6 +64,10 @@ test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or o
 .PHONY: test-deployment
 test-deployment: $(VENV)/.developing  ## Run the fault table on real processes over TLS: half an hour
 	@$(BIN)/pytest -q -m deployment
+
+.PHONY: test-browser
+test-browser: $(VENV)/.developing  ## Open the pages that runs write in a headless Chromium
+	@$(BIN)/pytest -q -m browser
 
 .PHONY: screenshots
 screenshots: $(VENV)/.developing  ## Draw the pictures in docs/images, with Chromium: five minutes

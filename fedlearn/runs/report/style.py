@@ -89,8 +89,8 @@ tr.own > :first-child { box-shadow: -.6rem 0 var(--card), inset .2rem 0 var(--ac
 .pictures { display: grid; gap: 1.5rem 2rem; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
 .maps { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); }
 .maps img { display: block; width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); margin-bottom: .3rem; }
-.pairs { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: .4rem; }
-.pairs div { width: 4.5rem; }
+.pairs { display: flex; flex-wrap: wrap; gap: .5rem; margin-top: .4rem; }
+.pairs div { width: 4rem; }
 .pairs img { display: block; width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--line); margin-bottom: .25rem; }
 .pairs small { color: var(--soft); font-size: .8125rem; }
 .good { color: var(--accent); font-weight: 600; }
