@@ -106,7 +106,9 @@ def load_model(directory: str | Path, *, model: ModelSource | None = None) -> Lo
         vocabulary=signature.vocabulary,
         source=result.manifest.data,
     )
-    module = Experiment(config=config, model=model, known=population).build_model().module
+    # Weights are saved under the names of the untuned model: what tuned it, or began it, is not needed.
+    untuned = config.with_settings(remedies={})
+    module = Experiment(config=untuned, model=model, known=population).build_model().module
     return LoadedModel(
         directory=path,
         config=config,

@@ -63,6 +63,19 @@ def test_constants_of_clients_stay_with_them(tmp_path: Path) -> None:
     assert loaded.deployed(as_is=True).scaled is False
 
 
+@pytest.mark.parametrize("tuning", ["head", "lora"])
+def test_a_tuned_model_comes_back_untuned(tmp_path: Path, tuning: str) -> None:
+    values = {**TABLE, "model": {"name": "mlp"}}
+    run = a_run(tmp_path / tuning, values, remedies={"tuning": {"name": tuning}})
+    loaded = load_model(run)
+    records = held_out(loaded).records
+    assert isinstance(records, TensorDataset)
+    with torch.no_grad():
+        found = loaded.module(records.tensors[0]).argmax(dim=1)
+    accuracy = float((found == records.tensors[1]).float().mean())
+    assert accuracy == pytest.approx(loaded.result.final["accuracy"], abs=1e-6)
+
+
 def test_an_own_model_must_be_given_again(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     clients = {name: TensorDataset(torch.rand(8, 3), torch.arange(8) % 2) for name in "abc"}
