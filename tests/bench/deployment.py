@@ -173,8 +173,7 @@ def recovery() -> Iterator[Figure]:
         started = time.perf_counter()
         machines.kill(site)
         machines.start(site)
-        log = machines.folder(site) / "state" / "supernode.log"
-        until(lambda: "SuperNode ID" in log.read_text(errors="replace"), f"the activation of {site}")
+        machines.await_connected(site)
         activated = time.perf_counter() - started
 
         def back() -> bool:

@@ -106,6 +106,8 @@ class Machines:
 
     def start(self, *names: str) -> None:
         for name in names or ("server", *self.sites):
+            # of an earlier start, which await_connected would take for this one's
+            (self.folder(name) / "state" / "supernode.log").unlink(missing_ok=True)
             self.processes[name] = self._start(name)
 
     def _start(self, name: str) -> Any:
@@ -192,6 +194,15 @@ class Machines:
         line: dict[str, Any] = until(found, f"{event} {fields} at {site}")
         return line
 
+    def await_connected(self, *sites: str) -> None:
+        """Returns once Flower has let the SuperNodes of these sites in, of all if none is named."""
+        for site in sites or self.sites:
+            log = self.folder(site) / "state" / "supernode.log"
+            until(
+                lambda: log.exists() and "SuperNode ID" in log.read_text(errors="replace"),  # noqa: B023
+                f"the activation of {site}",
+            )
+
     def account(self, site: str) -> Account:
         """Returns what a site's records have spent by its ledger, whose chain is checked."""
         rows = read(self.federation.kits.site(site) / "state" / "ledger.sqlite")
@@ -217,6 +228,7 @@ def running(
     try:
         if begun:
             machines.start()
+            machines.await_connected()
         yield machines
     finally:
         machines.stop()

@@ -20,6 +20,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
+from fedlearn.errors import FedLearnError
 from fedlearn.federation.envelope import open_envelope
 from fedlearn.federation.forks import fork, fork_command
 from fedlearn.federation.leash import adopt_orphans, end_descendants
@@ -111,6 +112,16 @@ def clock_error(folder: Path) -> float:
         return 0.0
 
 
+def run_agent(config: SiteConfig) -> int:
+    """Runs the agent; returns the exit code that the command line would have."""
+    try:
+        StumblingAgent(config).run()
+    except FedLearnError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return error.exit_code
+    return 0
+
+
 def run_stumbling(file: Path) -> None:
     """Runs a site whose agent may stumble."""
     journal.start()
@@ -120,7 +131,7 @@ def run_stumbling(file: Path) -> None:
         command: Sequence[str], *, environment: Mapping[str, str], output: IO[bytes] | None = None
     ) -> Process:
         if "agent" in command:
-            return fork(lambda: StumblingAgent(config).run(), output=output)
+            return fork(lambda: run_agent(config), output=output)
         return fork_command(command, environment=environment, output=output)
 
     run_site(config, file=file, start=start)

@@ -157,6 +157,7 @@ def test_a_federation_by_the_page_gives_the_accuracy_of_the_simulation(
     hosts: tuple[Hosts, dict[str, Wire]], tmp_path: Path
 ) -> None:
     machines, wires = hosts
+    machines.await_connected()
     for name in NAMES:
         machines.await_event(name, "agent ready")
         settings = machines.folder(name) / "site.toml"

@@ -119,7 +119,7 @@ def test_missing_sites_are_named_with_an_exit_code(gate: Machines) -> None:
 
 def test_an_expired_certificate_is_found_before_and_at_the_start(gate: Machines, tmp_path: Path) -> None:
     copy = tmp_path / "kits"
-    shutil.copytree(gate.federation.kits.folder, copy)
+    shutil.copytree(gate.federation.kits.folder, copy, ignore=shutil.ignore_patterns("run", "state"))
     old = Kits(
         folder=copy,
         config=gate.federation.kits.config,
@@ -203,8 +203,7 @@ def test_an_agent_goes_on_whatever_its_socket_is_sent(gate: Machines, agent: Ask
 def test_a_revoked_site_is_not_let_in_again(gate: Machines) -> None:
     site, kit = "client-2", gate.folder("client-2")
     gate.start(site)
-    log = kit / "state" / "supernode.log"
-    until(lambda: log.exists() and "SuperNode ID" in log.read_text(), "the activation of client-2")
+    gate.await_connected(site)
     before = (kit / "roster.bin").read_bytes()
     gate.end(site)
     gate.end("server")
