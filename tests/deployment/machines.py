@@ -141,6 +141,8 @@ class Machines:
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def stop(self) -> None:
         """Ends all machines; harmless when repeated."""
