@@ -19,6 +19,7 @@ from fedlearn.config.remedies import (
     PretrainingConfig,
     RemediesConfig,
     RemedyConfig,
+    SynthesisConfig,
     TuningConfig,
 )
 from fedlearn.config.section import Arguments, Name, Section
@@ -38,6 +39,7 @@ __all__ = [
     "InitialConfig",
     "TuningConfig",
     "PretrainingConfig",
+    "SynthesisConfig",
     "AlgorithmConfig",
     "AggregationConfig",
     "AsynchronousConfig",

@@ -65,6 +65,34 @@ class PretrainingConfig(Section):
     )
 
 
+class SynthesisConfig(Section):
+    """Synthetic records from a generator that the federation trains before the first round."""
+
+    rounds: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="rounds in which clients train a conditional generator on labelled records; 0: none",
+    )
+    records: int = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="synthetic records that each client adds to its own, of all classes alike",
+    )
+    learning_rate: float = Field(default=0.1, gt=0, description="step size of the local optimizer")
+    epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        description="ε that the generator spends by itself; what is left of privacy.epsilon goes to training;"
+        " none: a third of privacy.epsilon",
+    )
+    unprotected: bool = Field(
+        default=False,
+        description="generate without privacy, too: a generator may repeat records, and each client gets it",
+    )
+
+
 class RemediesConfig(Section):
     """What helps where data is scarce."""
 
@@ -89,3 +117,4 @@ class RemediesConfig(Section):
     initial: InitialConfig = Field(default_factory=InitialConfig)
     tuning: TuningConfig = Field(default_factory=TuningConfig)
     pretraining: PretrainingConfig = Field(default_factory=PretrainingConfig)
+    synthesis: SynthesisConfig = Field(default_factory=SynthesisConfig)

@@ -50,6 +50,7 @@ from fedlearn.experiment.remedies import (
 )
 from fedlearn.experiment.shared import check_shared_noise
 from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
+from fedlearn.experiment.synthesis import check_synthesis
 from fedlearn.fleet import Fleet
 from fedlearn.models import MODELS
 from fedlearn.models.standardised import Standardised
@@ -120,6 +121,7 @@ class Experiment:
         check_precision(self.config)
         check_kept(self.config, self.local_rule, self.aggregator)
         check_pretraining(self.config)
+        check_synthesis(self.config)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
         initialisation_of(self.config)
 

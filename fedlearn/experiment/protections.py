@@ -25,6 +25,7 @@ def protections(
     besides: Callable[[str], tuple[Event, ...]] = lambda name: (),
     mechanism: ClientMechanism | None = None,
     budget: Budget | None = None,
+    added: int = 0,
 ) -> Mapping[str, Protection]:
     """Returns each client's protection in every round.
 
@@ -34,6 +35,7 @@ def protections(
       secure: how updates are summed; None in the clear.
       besides: client → what is charged to the same ε.
       mechanism: of client-level DP; None without.
+      added: public number of records that each client trains on beside its own.
       budget: what a client refuses to exceed over all stages of the run; None: it counts rounds.
 
     Raises:
@@ -43,7 +45,8 @@ def protections(
 
     def made_for(name: str) -> Protection:
         declared_size = clients[name].declared_size
-        plan = StepPlan.of(config.training, declared_size=declared_size)
+        trained = declared_size + added
+        plan = StepPlan.of(config.training, declared_size=trained)
         record = None
         if config.privacy.enabled and mechanism is None:
             check_delta(config.privacy, name, declared_size)
@@ -54,7 +57,7 @@ def protections(
                 else _noise_multiplier(config, name, plan, besides(name)),
                 max_grad_norm=config.privacy.max_grad_norm,
                 sample_rate=plan.sample_rate,
-                declared_size=declared_size,
+                declared_size=trained,
             )
         return Protection(
             weight=public_weights[name],

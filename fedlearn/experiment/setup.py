@@ -20,12 +20,14 @@ from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.kept import KeptParts
 from fedlearn.experiment.pace import fleet_of
+from fedlearn.experiment.population import ClientData
 from fedlearn.experiment.pretraining import pretraining_of, pretrains
 from fedlearn.experiment.protections import budget_of, protections
 from fedlearn.experiment.shared import shares_noise
-from fedlearn.experiment.stages import run_of, stage_run
+from fedlearn.experiment.stages import Stage, run_of, stage_run
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated
 from fedlearn.experiment.sums import mechanism, secure_sum
+from fedlearn.experiment.synthesis import added_records, synthesis_of, synthesises
 from fedlearn.experiment.weights import declared_weights, weights
 from fedlearn.experiment.work import Work
 from fedlearn.privacy.account import Account
@@ -44,9 +46,11 @@ from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
 from fedlearn.secagg.rounding import RandomBits
+from fedlearn.training.batches import Deferred
 from fedlearn.training.local import LocalTrainer, Workbench
 from fedlearn.training.memory import HeldMemory, Memory, Shelf
 from fedlearn.training.released import GradientSum
+from fedlearn.training.synthetic import SyntheticBeside, WithSynthetic
 from fedlearn.training.vector import FlatModel
 
 
@@ -90,12 +94,24 @@ class RunSetup:
         """The stage that learns the body of the model before the first round; None if there is none."""
         if not pretrains(self.experiment.config):
             return None
+        return self._stage("pretraining", pretraining_of(self.experiment))
+
+    @cached_property
+    def synthesis(self) -> RunSetup | None:
+        """The stage that trains a generator of records before the first round; None if there is none."""
+        if not synthesises(self.experiment.config):
+            return None
+        return self._stage("synthesis", synthesis_of(self.experiment))
+
+    def _stage(self, stage: Stage, experiment: Experiment) -> RunSetup:
         return RunSetup(
-            experiment=pretraining_of(self.experiment),
-            run=stage_run(self.run, "pretraining"),
-            roster=self.roster,
-            before=self,
+            experiment=experiment, run=stage_run(self.run, stage), roster=self.roster, before=self
         )
+
+    @cached_property
+    def _generator_length(self) -> int:
+        """Length of what clients are sent behind everything else: the generator's parameters."""
+        return 0 if self.synthesis is None else self.synthesis.dimension
 
     @cached_property
     def secure(self) -> SecureSum | None:
@@ -169,7 +185,8 @@ class RunSetup:
         """Bytes of the vector that clients are sent."""
         experiment = self.experiment
         bits = 0 if self.mechanism is None else self.mechanism.sums.bits
-        return 4 * (self.kept.received_length + experiment.initial_constants.size + bits)
+        constants = experiment.initial_constants.size
+        return 4 * (self.kept.received_length + constants + bits + self._generator_length)
 
     def request_length(self, model: FlatModel) -> int:
         """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm.
@@ -177,7 +194,7 @@ class RunSetup:
         What an algorithm's rule receives stands between parameters and constants.
         """
         bits = 0 if self.mechanism is None else self.mechanism.sums.bits
-        return self.kept.received_length + model.carried + bits
+        return self.kept.received_length + model.carried + bits + self._generator_length
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
@@ -221,6 +238,7 @@ class RunSetup:
             besides=self.charged_before,
             mechanism=self.mechanism,
             budget=budget_of((self.before or self).experiment.config.privacy),
+            added=added_records(self.experiment.config),
         )
 
     def charged_before(self, name: str) -> tuple[Event, ...]:
@@ -235,7 +253,7 @@ class RunSetup:
     @property
     def stages(self) -> tuple[RunSetup, ...]:
         """The federations that precede the first round, in their order."""
-        return () if self.pretraining is None else (self.pretraining,)
+        return tuple(stage for stage in (self.synthesis, self.pretraining) if stage is not None)
 
     @cached_property
     def _own_bench(self) -> Workbench:
@@ -304,13 +322,30 @@ class RunSetup:
         return Client(
             **part(protection),
             run=self.run,
-            trainer=self._compressed(name, self._trainer(name, protection, bench)),
+            trainer=self._full_trainer(name, protection, bench),
             dimension=self.request_length(bench.model),
             rounding=self._rounding(name),
             noise=self._noise(name, "part"),
             issuer=self._issuer(key, ledger, dataset),
             first=first,
         )
+
+    def _full_trainer(self, name: str, protection: Protection, bench: Workbench) -> Trainer:
+        """Returns the client's training with all that surrounds it: compression, synthetic records."""
+        data = self.experiment.population.clients[name]
+        if self.synthesis is None:
+            return self._compressed(name, self._trainer(name, protection, bench, data))
+        added = added_records(self.experiment.config)
+        source = SyntheticBeside(
+            data.train,
+            self.synthesis._own_bench.model,
+            records=added,
+            seed=(self.experiment.config.seed, 7, *name.encode()),
+        )
+        size = data.size + added
+        beside = replace(data, train=Deferred(name, source.records, size), size=size)
+        trainer = self._compressed(name, self._trainer(name, protection, bench, beside))
+        return WithSynthetic(trainer=trainer, source=source, length=self._generator_length)
 
     def _compressed(self, name: str, trainer: Training) -> Trainer:
         if self.compression is None:
@@ -323,8 +358,8 @@ class RunSetup:
             shelf=Shelf(memory=self.memory, client=name, part="compression"),
         )
 
-    def _trainer(self, name: str, protection: Protection, bench: Workbench) -> Training:
-        data, seed = self.experiment.population.clients[name], self.experiment.config.seed
+    def _trainer(self, name: str, protection: Protection, bench: Workbench, data: ClientData) -> Training:
+        seed = self.experiment.config.seed
         if protection.shared is not None and protection.record is not None:
             return GradientSum(
                 dataset=data.train,

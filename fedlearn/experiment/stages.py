@@ -62,6 +62,7 @@ def stage_config(
     loss: str,
     epsilon: float | None,
     augmentation: Sequence[dict[str, Any]] = (),
+    standardise: str | None = None,
 ) -> ExperimentConfig:
     """Returns the configuration of a federation before the first round of an experiment.
 
@@ -72,6 +73,7 @@ def stage_config(
       loss: what it minimises.
       epsilon: ε that it spends by itself; None: a third of the whole.
       augmentation: what is done to its records.
+      standardise: how its inputs are scaled; None: as the experiment's.
     """
     whole = config.model_dump()
     privacy = whole["privacy"] | {
@@ -85,6 +87,7 @@ def stage_config(
         {key: whole[key] for key in _SHARED}
         | {
             "rounds": rounds,
+            "data": whole["data"] | ({} if standardise is None else {"standardise": standardise}),
             "training": whole["training"] | {"loss": loss, "learning_rate": learning_rate},
             "remedies": {"augmentation": list(augmentation)},
             "privacy": privacy,

@@ -37,5 +37,5 @@ def thaw(module: nn.Module) -> None:
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns copies of the tensors, apart from the model."""
-    return {name: value.detach().clone() for name, value in state.items()}
+    """Returns copies of the tensors, apart from the model and in the processor's memory."""
+    return {name: value.detach().cpu().clone() for name, value in state.items()}

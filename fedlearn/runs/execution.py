@@ -15,7 +15,7 @@ from fedlearn.errors import RunError, RunInterrupted
 from fedlearn.experiment.pretraining import with_learned_body
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.stages import stage_of
-from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of
+from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of, is_federated
 from fedlearn.privacy.account import Account
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.rounds.exchange import now_of
@@ -64,14 +64,13 @@ class Course:
     @property
     def model(self) -> Vector:
         """The global model: the parameters that travel, and the constants behind them."""
-        return self.request(())
+        return _joined([self.state.params, self.constants])
 
     def request(self, slots: Sequence[str]) -> Vector:
-        """Returns what clients are sent: parameters, some slots of the server's state, constants."""
-        vectors = [self.state.params, *(self.state.slots[name] for name in slots)]
-        if self.constants is not None:
-            vectors.append(self.constants)
-        return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+        """Returns what clients are sent: parameters, slots of the server's state, constants, a generator."""
+        slotted = [self.state.slots[name] for name in slots]
+        generator = self.stages["synthesis"].state.params if "synthesis" in self.stages else None
+        return _joined([self.state.params, *slotted, self.constants, generator])
 
     @property
     def completed(self) -> int:
@@ -205,15 +204,18 @@ class Execution:
             name = stage_of(stage.run)
             own = course.stages.setdefault(name, StageCourse.begun(stage))
 
-            def done(outcome: RoundOutcome, stage: RunSetup = stage, own: StageCourse = own) -> None:
+            def done(
+                outcome: RoundOutcome, name: str = name, stage: RunSetup = stage, own: StageCourse = own
+            ) -> None:
                 self._charge(course, outcome, stage.protections)
-                if own.is_over(stage) and own.given:
+                if name == "pretraining" and own.is_over(stage) and own.given:
                     params = with_learned_body(self._experiment, stage.experiment, own.state.params)
                     course.state = self._experiment.algorithm.init(self._experiment.split.shared_of(params))
                 self._save(course)
 
             server = stage.server(self._transport, strict=self._strict)
-            run_stage(stage, own, server, constants=course.constants, done=done)
+            constants = course.constants if is_federated(stage.experiment.config) else None
+            run_stage(stage, own, server, constants=constants, done=done)
 
     def _round(self, course: Course) -> None:
         started = time.perf_counter()
@@ -321,3 +323,9 @@ class Execution:
         if self._directory is None:
             return RunInterrupted("interrupted; nothing was kept, because the run had no directory")
         return RunInterrupted(f"interrupted; {kept}; go on with --resume {self._directory.path}")
+
+
+def _joined(vectors: Sequence[Vector | None]) -> Vector:
+    """Returns the vectors one after the other, without those that are not there."""
+    present = [vector for vector in vectors if vector is not None]
+    return present[0] if len(present) == 1 else np.concatenate(present)

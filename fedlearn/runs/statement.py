@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.stages import stage_of
 from fedlearn.experiment.statistics import DECLARED, are_charged, are_declared
+from fedlearn.experiment.synthesis import synthesises
 from fedlearn.privacy.accounting import ACCOUNTANT, epsilon_rdp
 from fedlearn.privacy.guarantee import PrivacyGuarantee
 from fedlearn.privacy.receipt import Receipt
@@ -297,6 +298,12 @@ def _not_covered(setup: RunSetup) -> list[str]:
         gaps.append("each client's standardisation constants stay with it, and are not noised")
     if are_declared(config):
         gaps.insert(0, f"{DECLARED}: exact sums over the records of all clients")
+    if synthesises(config) and not config.privacy.enabled:
+        gaps.insert(
+            0,
+            "records that synthetic ones resemble: they come from a generator that was trained without"
+            " privacy, and every client was sent it",
+        )
     if config.reproducible_noise:
         gaps.insert(
             0, "anything against one who knows the seed: the noise is reproducible, for simulation only"

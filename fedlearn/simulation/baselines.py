@@ -63,7 +63,10 @@ def compute_baselines(experiment: Experiment, progress: Progress, *, workers: in
 def unprotected(experiment: Experiment) -> Experiment:
     """Returns the same experiment without privacy, secure aggregation, injected faults or slow machines."""
     cohort = experiment.config.cohort.model_copy(update={"over_selection": 1.0})
+    remedies = experiment.config.remedies.model_dump()
+    remedies["synthesis"]["unprotected"] = True
     config = experiment.config.with_settings(
+        remedies=remedies,
         privacy={"enabled": False},
         secure_aggregation={"enabled": False},
         faults={},

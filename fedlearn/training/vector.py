@@ -116,10 +116,6 @@ class FlatModel:
             parameter.grad = view
         return self.gradient
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Returns a copy of the module's state under its own names, for saving."""
-        return {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
-
 
 def _refuse_lazy_parameters(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():

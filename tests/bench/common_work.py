@@ -159,7 +159,7 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
     if arguments.dump:
         model = experiment.build_model()
         model.load(course.state.params)
-        torch.save(model.state_dict(), arguments.dump)
+        torch.save(model.module.state_dict(), arguments.dump)
 
 
 def main() -> None:

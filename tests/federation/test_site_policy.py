@@ -23,7 +23,7 @@ PATIENTS = Schema(shape=(30,), classes=2)
 
 def case(policy: dict[str, Any] | None = None, **changes: Any) -> Case:
     sections: dict[str, Any] = {
-        key: {**EXPERIMENT[key], **value} if isinstance(value, dict) else value
+        key: {**EXPERIMENT.get(key, {}), **value} if isinstance(value, dict) else value
         for key, value in changes.items()
     }
     return Case(
@@ -45,6 +45,11 @@ BREACHES: dict[str, tuple[Case, str]] = {
     "imports": (
         case(training={"loss": "evil.module:loss"}),
         "imports: evil.module:loss is asked for, registered names only is allowed",
+    ),
+    "initial_weights": (
+        case(remedies={"initial": {"name": "safetensors", "arguments": {"file": "/srv/private"}}}),
+        "initial_weights: initial weights from a file that any content may stand in is asked for,"
+        " remedies.initial.sha256 is allowed",
     ),
     "models": (case({"models": ["mlp"]}), "models: logistic is asked for, mlp is allowed"),
     "trainers": (case({"trainers": ["adam"]}), "trainers: sgd is asked for, adam is allowed"),
@@ -218,6 +223,11 @@ def test_ideal_mode_is_updates_in_the_clear() -> None:
         {"aggregation": {"name": "os:system"}},
         {"metrics": ["os:system"]},
         {"data": {"partition": {"kind": "os:system", "clients": 5}}},
+        {"compression": {"name": "os:system"}},
+        {"remedies": {"augmentation": [{"name": "flip"}, {"name": "os:system"}]}},
+        {"remedies": {"penalties": [{"name": "os:system"}]}},
+        {"remedies": {"initial": {"name": "os:system", "sha256": "0" * 64}}},
+        {"remedies": {"tuning": {"name": "os:system"}}},
     ],
 )
 def test_no_section_brings_an_import_in(section: dict[str, Any]) -> None:

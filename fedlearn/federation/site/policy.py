@@ -11,6 +11,7 @@ Every rule is a function of one :class:`Case`; nothing is imported, loaded or tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -51,6 +52,8 @@ class Case:
     epsilon: float | None = None
 
 
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
 Found: TypeAlias = tuple[object, object] | None
 Rule: TypeAlias = Callable[[Case], Found]
 T = TypeVar("T")
@@ -86,6 +89,14 @@ def _imports(case: Case) -> Found:
     allowed = case.policy.imports
     strange = [path for path in _import_paths(case.config) if path not in allowed]
     return (strange[0], ", ".join(allowed) or "registered names only") if strange else None
+
+
+def _initial_weights(case: Case) -> Found:
+    initial = case.config.remedies.initial
+    # Who knows the digest has the file: no file of the site's own is read into a model for others.
+    if initial.name is None or initial.sha256 is not None:
+        return None
+    return "initial weights from a file that any content may stand in", "remedies.initial.sha256"
 
 
 def _models(case: Case) -> Found:
@@ -206,6 +217,7 @@ def _schemas(case: Case) -> Found:
 RULES: Mapping[str, Rule] = {
     "dataset": _dataset,
     "imports": _imports,
+    "initial_weights": _initial_weights,
     "models": _models,
     "trainers": _trainers,
     "roster": _roster,
@@ -231,11 +243,18 @@ RULES: Mapping[str, Rule] = {
 
 
 def _import_paths(config: ExperimentConfig) -> Iterator[str]:
-    """Yields every ``module:Name`` of the experiment: what resolving it would import."""
-    training = config.training
-    ours = (config.model.name, training.optimizer, training.schedule, training.loss)
-    server = (config.algorithm.name, config.aggregation.name, *config.metrics)
-    yield from (name for name in (*ours, *server, config.data.partition.kind) if ":" in name)
+    """Yields every ``module:Name`` of the experiment, wherever it stands: what resolving it would import."""
+    # A data set's name is a label here: its own rule compares it with what the site serves.
+    asked = config.model_dump(exclude={"data": {"dataset", "folder", "arguments"}})
+    yield from (text for text in _texts(asked) if _IMPORT_PATH.fullmatch(text))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
 
 
 def _listed(asked: str, allowed: list[str]) -> Found:

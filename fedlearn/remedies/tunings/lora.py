@@ -97,6 +97,6 @@ class LoRA:
         with torch.no_grad():
             for name, layer in module.named_modules():
                 if isinstance(layer, LowRank):
-                    state[f"{name}.weight"] = layer.merged_weight()
+                    state[f"{name}.weight"] = layer.merged_weight().cpu()
                     del state[f"{name}.down.weight"], state[f"{name}.up.weight"]
         return state
