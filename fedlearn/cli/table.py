@@ -13,6 +13,7 @@ def summary_lines(result: Result) -> list[str]:
     return [
         "",
         *_metric_table(result),
+        *_own_models(result),
         "",
         *_privacy(result),
         *_server_view(result),
@@ -36,6 +37,37 @@ def _metric_table(result: Result) -> Iterator[str]:
     for label, baseline in _baselines(result):
         if baseline.metrics is None:
             yield f"{label:<34}  {baseline.reason}"
+
+
+_OWN_ROWS = (
+    ("global", "the federated model"),
+    ("personal", "a personal one"),
+    ("local", "local only"),
+    ("own", "the one each keeps"),
+)
+
+
+def _own_models(result: Result) -> Iterator[str]:
+    """Yields what clients gain by models of their own, on their own held-out records."""
+    found = result.personalisation
+    if found is None:
+        return
+    yield ""
+    if found.reason is not None:
+        yield f"personalisation   {found.reason}"
+        return
+    for means, models, who in (
+        (found.means, found.clients, "each client on its own held-out records"),
+        (found.unseen_means, found.unseen, "clients that took no part"),
+    ):
+        if models:
+            metrics = list(means["own"])
+            width = max(10, *(len(metric) + 2 for metric in metrics))
+            yield f"{who:<40}" + "".join(f"{metric:>{width}}" for metric in metrics)
+            for key, label in _OWN_ROWS:
+                kept = sum(model.kept == key for model in models.values())
+                note = f"   kept by {kept} of {len(models)}" if key != "own" else ""
+                yield f"  {label:<38}{_cells(means[key], metrics, width)}{note}"
 
 
 def _rows(result: Result) -> Iterator[tuple[str, Metrics, dict[str, tuple[float, float]]]]:

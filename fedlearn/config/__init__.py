@@ -12,6 +12,7 @@ from fedlearn.config.data import DataConfig, PartitionConfig, ScarcityConfig
 from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.experiment import ExperimentConfig, keys
 from fedlearn.config.fleet import FleetConfig
+from fedlearn.config.personalisation import PersonalisationConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import toml_file, validated
 from fedlearn.config.remedies import (
@@ -45,6 +46,7 @@ __all__ = [
     "AsynchronousConfig",
     "CohortConfig",
     "CompressionConfig",
+    "PersonalisationConfig",
     "PrivacyConfig",
     "SecureAggregationConfig",
     "DevicesConfig",

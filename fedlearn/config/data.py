@@ -52,6 +52,12 @@ class DataConfig(Section):
     partition: PartitionConfig = Field(
         default_factory=PartitionConfig, description="how records are dealt to clients"
     )
+    unseen_clients: int = Field(
+        default=0,
+        ge=0,
+        description="clients, drawn by the seed, that take no part in training: whether the model serves"
+        " strangers; simulation only",
+    )
     test_fraction: float = Field(
         default=0.2, gt=0, lt=1, description="share of records held out for testing, stratified"
     )

@@ -15,6 +15,7 @@ from fedlearn.config.compression import CompressionConfig
 from fedlearn.config.data import DataConfig
 from fedlearn.config.devices import DevicesConfig
 from fedlearn.config.fleet import FleetConfig
+from fedlearn.config.personalisation import PersonalisationConfig
 from fedlearn.config.protection import PrivacyConfig, SecureAggregationConfig
 from fedlearn.config.reading import overlaid, parsed, toml_file, validated
 from fedlearn.config.remedies import RemediesConfig
@@ -54,6 +55,7 @@ class ExperimentConfig(Section):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     remedies: RemediesConfig = Field(default_factory=RemediesConfig)
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
+    personalisation: PersonalisationConfig = Field(default_factory=PersonalisationConfig)
     aggregation: AggregationConfig = Field(default_factory=AggregationConfig)
     cohort: CohortConfig = Field(default_factory=CohortConfig)
     asynchronous: AsynchronousConfig = Field(default_factory=AsynchronousConfig)

@@ -28,7 +28,7 @@ from fedlearn.experiment.asynchronous import check_asynchronous
 from fedlearn.experiment.client_level import check_client_level, protects_clients
 from fedlearn.experiment.cohorts import cohort_of, is_poisson
 from fedlearn.experiment.compression import check_compression, compressor_of
-from fedlearn.experiment.kept import KeptParts, check_kept
+from fedlearn.experiment.kept import KeptParts, check_kept, check_personal
 from fedlearn.experiment.pace import check_fleet
 from fedlearn.experiment.population import (
     Population,
@@ -48,6 +48,7 @@ from fedlearn.experiment.remedies import (
     tuning_of,
     weights_of,
 )
+from fedlearn.experiment.reserved import reserve
 from fedlearn.experiment.shared import check_shared_noise
 from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
 from fedlearn.experiment.synthesis import check_synthesis
@@ -122,6 +123,7 @@ class Experiment:
         check_kept(self.config, self.local_rule, self.aggregator)
         check_pretraining(self.config)
         check_synthesis(self.config)
+        check_personal(self.config, on_sites=self.known is not None)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
         initialisation_of(self.config)
 
@@ -215,13 +217,15 @@ class Experiment:
         if self.known is not None:
             return self.known
         if self.clients is not None:
-            return from_objects(self.clients, self.test, self.config.data)
-        return from_data_set(
+            made = from_objects(self.clients, self.test, self.config.data)
+            return reserve(made, self.config, own_test=self.test is not None)
+        made = from_data_set(
             load_data_set(self.config.data),
             self.config.data,
             seed=self.config.seed,
             batch_size=self.config.training.batch_size,
         )
+        return reserve(made, self.config, own_test=False)
 
     @cached_property
     def algorithm(self) -> Algorithm:

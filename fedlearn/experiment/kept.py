@@ -58,6 +58,29 @@ def check_kept(config: ExperimentConfig, rule: LocalRule, aggregator: Aggregator
         )
 
 
+def trains_personal_models(config: ExperimentConfig) -> bool:
+    """Returns whether clients train a personal model beside the federated one."""
+    return config.personalisation.enabled and config.personalisation.method == "ditto"
+
+
+def check_personal(config: ExperimentConfig, *, on_sites: bool) -> None:
+    """Raises ConfigError for a personal model that cannot be trained as asked."""
+    for key, asked in (
+        ("personalisation.enabled", config.personalisation.enabled),
+        ("data.unseen_clients", config.data.unseen_clients > 0),
+    ):
+        if asked and on_sites:
+            raise ConfigError(
+                f"{key} on sites: a site's choice of its own model is its own affair; leave it out, and"
+                " fine-tune the model where it was delivered"
+            )
+    if trains_personal_models(config) and config.model.local_layers:
+        raise ConfigError(
+            "personalisation.method='ditto' with model.local_layers: the personal model is pulled towards a"
+            " whole global one, and layers that stay at clients have none; use 'fine-tune'"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeptParts:
     """What stays at the clients of a run.
@@ -76,7 +99,7 @@ class KeptParts:
 
     @property
     def any(self) -> bool:
-        """Whether anything stays."""
+        """Whether anything that updates depend on stays."""
         return self.rule.remembers or bool(self.split.names)
 
     @property

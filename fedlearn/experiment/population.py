@@ -36,6 +36,8 @@ class ClientData:
       size: number of training records; private.
       declared_size: the public number from which weights and mechanisms derive.
       unlabelled: its training records without a label, whose targets mean nothing; None if it has none.
+      validation: training records that the federation does not see, for choices of the client's own; None
+        if none are set aside.
     """
 
     train: RecordSet = field(repr=False)
@@ -43,6 +45,12 @@ class ClientData:
     size: int
     declared_size: int
     unlabelled: RecordSet | None = field(default=None, repr=False)
+    validation: RecordSet | None = field(default=None, repr=False)
+
+    @property
+    def everything(self) -> RecordSet:
+        """Training and validation records."""
+        return self.train if self.validation is None else joined([self.train, self.validation])
 
 
 V = TypeVar("V")
@@ -91,6 +99,7 @@ class Population:
       features: the public name of each value of a row; None if they have none.
       source: where the records come from.
       findings: what training survives and its owner should know.
+      unseen: clients that take no part in the federation, and what they hold.
     """
 
     clients: Mapping[str, ClientData]
@@ -102,6 +111,7 @@ class Population:
     features: tuple[str, ...] | None = None
     source: str = "given as objects"
     findings: tuple[Finding, ...] = ()
+    unseen: Mapping[str, ClientData] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> Sequence[str]:
@@ -145,7 +155,7 @@ class Population:
 
     def pooled(self) -> RecordSet:
         """Returns the training records of all clients in one data set; for the pooled baseline only."""
-        return _joined([client.train for client in self.clients.values()])
+        return joined([client.everything for client in self.clients.values()])
 
 
 def load_data_set(config: DataConfig) -> DataSet:
@@ -202,7 +212,7 @@ def from_data_set(
     held_out = [client.test for client in clients.values() if client.test is not None]
     return Population(
         clients=clients,
-        test=_joined(held_out) if held_out else None,
+        test=joined(held_out) if held_out else None,
         shape=data_set.shape,
         classes=data_set.classes,
         vocabulary=data_set.vocabulary,
@@ -323,7 +333,7 @@ def _declared(config: DataConfig, name: str, size: int) -> int:
     return declared
 
 
-def _joined(parts: Iterable[RecordSet]) -> RecordSet:
+def joined(parts: Iterable[RecordSet]) -> RecordSet:
     """Returns one data set of all records; tensors are joined, others chained."""
     parts = list(parts)
     if all(isinstance(part, TensorDataset) for part in parts):

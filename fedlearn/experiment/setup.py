@@ -18,8 +18,9 @@ from fedlearn.errors import ConfigError, PrivacyError
 from fedlearn.experiment.asynchronous import buffered
 from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
-from fedlearn.experiment.kept import KeptParts
+from fedlearn.experiment.kept import KeptParts, trains_personal_models
 from fedlearn.experiment.pace import fleet_of
+from fedlearn.experiment.personal import ditto_trainer, personal_workbench
 from fedlearn.experiment.population import ClientData
 from fedlearn.experiment.pretraining import pretraining_of, pretrains
 from fedlearn.experiment.protections import budget_of, protections
@@ -148,7 +149,8 @@ class RunSetup:
     @property
     def keeps(self) -> bool:
         """Whether clients keep anything between rounds."""
-        return self.kept.any or (self.compression is not None and self.compression.error_feedback)
+        feedback = self.compression is not None and self.compression.error_feedback
+        return self.kept.any or feedback or trains_personal_models(self.experiment.config)
 
     @property
     def dimension(self) -> int:
@@ -359,6 +361,24 @@ class RunSetup:
         )
 
     def _trainer(self, name: str, protection: Protection, bench: Workbench, data: ClientData) -> Training:
+        federated = self._federated(name, protection, bench, data)
+        if not trains_personal_models(self.experiment.config):
+            return federated
+        return ditto_trainer(
+            federated,
+            self.experiment,
+            name,
+            plan=protection.plan,
+            bench=self._personal_bench,
+            memory=self.memory,
+        )
+
+    @cached_property
+    def _personal_bench(self) -> Workbench:
+        """Where personal models are trained: apart from hooks that clip the federated one's gradients."""
+        return personal_workbench(self.experiment)
+
+    def _federated(self, name: str, protection: Protection, bench: Workbench, data: ClientData) -> Training:
         seed = self.experiment.config.seed
         if protection.shared is not None and protection.record is not None:
             return GradientSum(

@@ -10,7 +10,7 @@ from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.execution import Course
 from fedlearn.runs.holdings import HOLDINGS_FILE, holdings_of
 from fedlearn.runs.report import Material, report_page
-from fedlearn.runs.result import Baselines, Result
+from fedlearn.runs.result import Baselines, Personalisation, Result
 from fedlearn.runs.signature import SIGNATURE_FILE, signature_of
 from fedlearn.runs.statement import Statement, receipts_of, statement_of
 from fedlearn.runs.statement_page import statement_page
@@ -61,9 +61,14 @@ def write_statement(directory: RunDirectory, statement: Statement) -> None:
     directory.write("privacy_statement.md", statement_page(statement))
 
 
-def amend(directory: RunDirectory, result: Result, baselines: Baselines) -> Result:
-    """Returns a finished run's result with baselines computed afterwards; writes it and its report."""
-    amended = result.model_copy(update={"baselines": baselines})
+def amend(
+    directory: RunDirectory,
+    result: Result,
+    baselines: Baselines,
+    personalisation: Personalisation | None = None,
+) -> Result:
+    """Returns a finished run's result with what was computed afterwards; writes it and its report."""
+    amended = result.model_copy(update={"baselines": baselines, "personalisation": personalisation})
     directory.write("report.html", report_page(Material.read(directory, amended)))
     directory.write("result.json", amended.to_json() + "\n")
     return amended

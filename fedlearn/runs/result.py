@@ -15,7 +15,14 @@ Metrics = dict[str, float | None]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="constants",
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
 
 
 class Baseline(_Part):
@@ -114,6 +121,37 @@ class Manifest(_Part):
     platform: str
 
 
+class OwnModel(_Part):
+    """What one client ends with: metrics on its own held-out records, and which model it keeps."""
+
+    kept: Literal["global", "personal", "local"] = Field(
+        description="the model that its validation records favour"
+    )
+    global_: Metrics = Field(alias="global", description="of the federated model")
+    personal: Metrics = Field(description="of the model that was fine-tuned or trained beside it")
+    local: Metrics = Field(description="of a model trained on its own records alone")
+    own: Metrics = Field(description="of the model that it keeps")
+    records: int = Field(description="held-out records that the metrics are over")
+
+
+class Personalisation(_Part):
+    """What clients gain by models of their own; no ε is spent on it, as none of them leaves its client."""
+
+    method: Literal["fine-tune", "ditto"]
+    reason: str | None = Field(default=None, description="why there are no figures")
+    clients: dict[str, OwnModel] = Field(default_factory=dict, description="clients of the federation")
+    unseen: dict[str, OwnModel] = Field(
+        default_factory=dict, description="clients that took no part in the federation"
+    )
+    means: dict[str, Metrics] = Field(
+        default_factory=dict,
+        description="global, personal, local and own: means over clients, by held-out records",
+    )
+    unseen_means: dict[str, Metrics] = Field(
+        default_factory=dict, description="the same over clients that took no part"
+    )
+
+
 class Result(_Part):
     """What a run gave.
 
@@ -132,6 +170,7 @@ class Result(_Part):
         default_factory=dict, description="the final model on each client's own held-out records"
     )
     baselines: Baselines
+    personalisation: Personalisation | None = Field(default=None, description="none unless asked for")
     privacy: list[PrivacyEntry]
     secure_aggregation: SecureAggregationEntry
     communication: CommunicationEntry | None = None

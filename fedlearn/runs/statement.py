@@ -304,6 +304,16 @@ def _not_covered(setup: RunSetup) -> list[str]:
             "records that synthetic ones resemble: they come from a generator that was trained without"
             " privacy, and every client was sent it",
         )
+    if config.personalisation.enabled:
+        gaps.append(
+            "each client's own model: it does not leave the client, so no ε is spent on it; towards someone"
+            " whom a client gives it to, its records are not protected"
+        )
+    if setup.kept.split.names:
+        gaps.append(
+            "layers that stay at each client: made by the same noised steps under differential privacy per"
+            " record, and given to nobody"
+        )
     if config.reproducible_noise:
         gaps.insert(
             0, "anything against one who knows the seed: the noise is reproducible, for simulation only"

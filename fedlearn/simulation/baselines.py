@@ -10,11 +10,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from fedlearn._types import Vector
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.enrolment import Enrolment
+from fedlearn.experiment.personal import trained_alone, workbench_alone
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.experiment.statistics import constants_of, is_federated
 from fedlearn.rounds.memory_folder import FolderMemory
 from fedlearn.runs.assessment import metrics_of_clients, metrics_on, metrics_per_client, spread_of
 from fedlearn.runs.execution import Execution
@@ -22,9 +21,6 @@ from fedlearn.runs.progress import Labelled, Progress, RoundReport
 from fedlearn.runs.result import Baseline, Baselines, Metrics
 from fedlearn.runs.summary import absent
 from fedlearn.simulation.engine import Engine
-from fedlearn.training.batches import RecordSet, StepPlan, size_of
-from fedlearn.training.local import LocalTrainer, Workbench
-from fedlearn.training.released import MomentSum
 
 
 def baselines_of(
@@ -105,12 +101,12 @@ def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
       The mean over the clients' models on the common test set; mean and spread of each model on its own
       client's held-out records.
     """
-    bench = experiment.workbench()
+    bench = workbench_alone(experiment)
     clients = experiment.population.clients
     progress.begin("local only", len(clients))
     on_common, on_own = [], {}
     for done, (name, data) in enumerate(clients.items(), start=1):
-        bench.model.load(_alone(experiment, bench, name, data.train))
+        bench.model.load(trained_alone(experiment, bench, name, data.everything))
         on_common.append(metrics_on(experiment, bench.model, experiment.population.test))
         if data.test is not None:
             on_own[name] = metrics_on(experiment, bench.model, data.test)
@@ -121,9 +117,9 @@ def local_baseline(experiment: Experiment, progress: Progress) -> Baseline:
 
 def pooled_baseline(experiment: Experiment, progress: Progress) -> Baseline:
     """All records in one place, as many rounds, without protection: what federation gives up."""
-    bench = experiment.workbench()
+    bench = workbench_alone(experiment)
     progress.begin("pooled", 1)
-    bench.model.load(_alone(experiment, bench, "pooled", experiment.population.pooled()))
+    bench.model.load(trained_alone(experiment, bench, "pooled", experiment.population.pooled()))
     metrics = metrics_on(experiment, bench.model, experiment.population.test)
     progress.end()
     by_client = metrics_per_client(experiment, bench.model)
@@ -138,29 +134,3 @@ def mean_of(entries: Iterable[Metrics]) -> Metrics:
         values = [value for entry in found if (value := entry[metric]) is not None]
         means[metric] = float(np.mean(values)) if values else None
     return means
-
-
-def _alone(experiment: Experiment, bench: Workbench, name: str, records: RecordSet) -> Vector:
-    """Returns the parameters after all rounds on one set of records."""
-    size = size_of(records, client=name)
-    trainer = LocalTrainer(
-        client=name,
-        dataset=records,
-        records=size,
-        plan=StepPlan.of(experiment.config.training, declared_size=size),
-        bench=bench,
-        seed=experiment.config.seed,
-    )
-    params = experiment.initial_params.copy()
-    constants = _constants_alone(experiment, records, size)
-    for round in range(experiment.config.rounds):
-        params += trainer.train(np.concatenate([params, constants]), round=round)
-    return np.concatenate([params, constants])
-
-
-def _constants_alone(experiment: Experiment, records: RecordSet, size: int) -> Vector:
-    """Returns the constants that these records alone give, if the experiment standardises by all together."""
-    if not is_federated(experiment.config):
-        return np.zeros(0, dtype=np.float32)
-    moments = MomentSum(dataset=records, records=size, bound=None, divisor=size)
-    return constants_of(moments.train(experiment.initial_params, round=0).astype(np.float32))

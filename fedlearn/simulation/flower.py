@@ -6,12 +6,15 @@ from pathlib import Path
 
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
+from fedlearn.experiment.enrolment import Enrolment
+from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.launch import run_flower
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.finish import amend
 from fedlearn.runs.progress import Progress, Silent
 from fedlearn.runs.result import Result
 from fedlearn.simulation.baselines import baselines_of
+from fedlearn.simulation.personalise import own_models_of
 
 
 def simulate_flower(
@@ -42,4 +45,12 @@ def simulate_flower(
     progress = progress or Silent()
     run_flower(experiment, out, resume=resume, ledger=ledger, progress=progress)
     baselines = baselines_of(experiment, progress, under_ledger=ledger is not None)
-    return amend(RunDirectory(out), Result.load(out), baselines)
+    directory = RunDirectory(out)
+    setup = RunSetup(
+        experiment=experiment,
+        run=experiment.config.name,
+        roster=Enrolment.of({}).roster,
+        memory=directory.memory,
+    )
+    own = own_models_of(setup, directory, progress, under_ledger=ledger is not None)
+    return amend(directory, Result.load(out), baselines, own)

@@ -19,6 +19,7 @@ from fedlearn.runs.run import OpenRun, execute
 from fedlearn.simulation.baselines import baselines_of
 from fedlearn.simulation.clock import clocked
 from fedlearn.simulation.engine import Engine, one_thread
+from fedlearn.simulation.personalise import own_models_of
 from fedlearn.simulation.repeatable import repeatability_finding
 from fedlearn.stopwatch import running
 
@@ -81,11 +82,12 @@ def simulate(
             profiled = Profile.of(time.perf_counter() - clock, counted)
             opened.directory.write(PROFILE_FILE, profiled.model_dump_json(indent=2) + "\n")
         baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
+        own = own_models_of(setup, opened.directory, progress, under_ledger=bool(ledgers))
         spent = round(_cpu_seconds() - started, 3)
         timed = result.model_copy(update={"timing": result.timing.model_copy(update={"cpu_s": spent})})
         if (unrepeatable := repeatability_finding(setup)) is not None:
             timed = timed.model_copy(update={"findings": [*timed.findings, unrepeatable]})
-        return amend(opened.directory, timed, baselines)
+        return amend(opened.directory, timed, baselines, own)
 
 
 def _cpu_seconds() -> float:

@@ -128,6 +128,7 @@ class Workbench:
         batches: Iterator[Batch],
         gradient: Callable[[Batch], bool],
         offset: Vector | None = None,
+        anchor: Vector | None = None,
     ) -> Vector:
         """Returns local − global, shape (d,), float32, after one optimizer step per batch.
 
@@ -140,6 +141,7 @@ class Workbench:
             whether the step is to be taken.
           offset: what an algorithm adds to every gradient, shape (d,), float32; after the noise of
             record-level DP, as it depends on no record of this round.
+          anchor: what the recipe's proximal term pulls towards, shape (d,), float32; None: the start.
 
         Raises:
           ModelError: parameters became NaN or infinite.
@@ -147,8 +149,8 @@ class Workbench:
         self.open()
         model, penalties = self.model, self.recipe.penalties
         model.load(params)
-        anchor = model.values.clone() if penalties else model.values
-        added = None if offset is None else torch.from_numpy(offset).to(model.values.device)
+        start = self._start(anchor) if penalties else model.values
+        added = None if offset is None else self._on_device(offset)
         flat = torch.nn.Parameter(model.values)
         flat.grad = model.gradient
         optimizer = self.recipe.build_optimizer(flat, round)
@@ -159,7 +161,7 @@ class Workbench:
             if added is not None:
                 flat.grad.add_(added)
             for penalty in penalties:
-                penalty.add_gradient(model.gradient, model.values, anchor)
+                penalty.add_gradient(model.gradient, model.values, start)
             optimizer.step()
         update: Vector = np.subtract(model.values.cpu().numpy(), params[: model.dimension])
         # The square of the norm is finite, unless a coordinate is not, or is one that no training reaches.
@@ -171,6 +173,13 @@ class Workbench:
                 f" lower training.learning_rate={self.recipe.learning_rate}"
             )
         return update
+
+    def _start(self, anchor: Vector | None) -> Tensor:
+        return self.model.values.clone() if anchor is None else self._on_device(anchor)
+
+    def _on_device(self, vector: Vector) -> Tensor:
+        # A copy, as the vector may lie in memory that is read-only here.
+        return torch.tensor(vector, device=self.model.values.device)
 
     @cached_property
     def private_gradient(self) -> PrivateGradient:
@@ -262,41 +271,42 @@ class LocalTrainer:
         if self.privacy is not None and self.noise is None:
             raise ConfigError(f"client {self.client!r}: privacy is given without a noise source")
 
-    def train(self, params: Vector, *, round: int, offset: Vector | None = None) -> Vector:
+    def train(
+        self,
+        params: Vector,
+        *,
+        round: int,
+        offset: Vector | None = None,
+        anchor: Vector | None = None,
+    ) -> Vector:
         """Returns this client's update for the round, shape (d,), float32.
 
         Args:
           params: the global vector, and behind it the constants that the model carries, if any.
           round: round, counted from 0.
           offset: what an algorithm adds to every gradient, shape (d,); None adds nothing.
+          anchor: what the recipe's proximal term pulls towards, shape (d,); None: the global vector.
         """
+        descend = partial(self.bench.descend, params, round=round, offset=offset, anchor=anchor)
         # Dropout layers and augmentations draw from torch's generator; it is seeded and put back afterwards.
         if self.privacy is None or self.noise is None:
             rng = np.random.default_rng([self.seed, 3, round, *self.client.encode()])
             with seeded(int(rng.integers(2**63)), self.bench.open()):
-                return self._descend(params, round, rng, offset)
+                return self._plainly(descend, rng)
         noise = self.noise(round)
         with seeded(noise.seed(), self.bench.open()):
-            return self._descend_privately(params, round, self.privacy, noise, offset)
+            return self._privately(descend, self.privacy, noise)
 
-    def _descend(self, params: Vector, round: int, rng: np.random.Generator, offset: Vector | None) -> Vector:
+    def _plainly(self, descend: Callable[..., Vector], rng: np.random.Generator) -> Vector:
         scale = LossScale() if self.bench.device.precision == "float16" else None
         records, device = self.bench.placed(self.dataset), self.bench.model.device
-        return self.bench.descend(
-            params,
-            round=round,
+        return descend(
             batches=fetched(records, self.plan.batches(self.records, rng), device),
             gradient=partial(self.bench.mean_gradient, scale=scale),
-            offset=offset,
         )
 
-    def _descend_privately(
-        self,
-        params: Vector,
-        round: int,
-        privacy: RecordPrivacy,
-        noise: NoiseSource,
-        offset: Vector | None,
+    def _privately(
+        self, descend: Callable[..., Vector], privacy: RecordPrivacy, noise: NoiseSource
     ) -> Vector:
         dataset = self.bench.placed(self.dataset)
 
@@ -306,4 +316,4 @@ class LocalTrainer:
             return True
 
         samples = (poisson_sample(self.records, privacy, noise) for _ in range(self.plan.steps))
-        return self.bench.descend(params, round=round, batches=samples, gradient=gradient, offset=offset)
+        return descend(batches=samples, gradient=gradient)
