@@ -176,7 +176,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"personalisation": {**OWN, "method": "ditto"}, "model": {"name": "mlp", "local_layers": ["head.*"]}},
         "use 'fine-tune'",
     ),
-    "only strangers": ({"data": {"dataset": "digits", "unseen_clients": 10}}, "leaves nobody to train"),
+    "only strangers": (
+        {"data": {"dataset": "digits", "partition": {"clients": 3}, "unseen_clients": 3}},
+        "leaves nobody to train",
+    ),
 }
 
 
