@@ -17,6 +17,7 @@ def summary_lines(result: Result) -> list[str]:
         "",
         *_privacy(result),
         *_server_view(result),
+        *_simulated(result),
         *_findings(result),
         _where(result),
     ]
@@ -131,6 +132,11 @@ def _server_view(result: Result) -> Iterator[str]:
         )
     if secure.dropouts or secure.failed_rounds:
         yield f"                  {secure.dropouts} dropouts, {secure.failed_rounds} failed rounds"
+
+
+def _simulated(result: Result) -> Iterator[str]:
+    if result.timing.simulated_s is not None:
+        yield f"simulated time    {result.timing.simulated_s:.1f} s, on the machines of [fleet]"
 
 
 def _findings(result: Result) -> Iterator[str]:

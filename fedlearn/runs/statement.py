@@ -232,7 +232,8 @@ def _declared(setup: RunSetup) -> str | None:
 
 
 def _composition(setup: RunSetup) -> str:
-    training = "all releases of training in this run, those of failed and repeated rounds too"
+    rounds = "those of failed and repeated rounds and of stragglers too"
+    training = f"all releases of training in this run, {rounds}"
     statistics = ["the standardisation statistics"] if are_charged(setup.experiment.config) else []
     before = [*statistics, *(f"all releases of {stage_of(stage.run)}" for stage in setup.stages)]
     return ", ".join([*before, f"and {training}"]) if before else training
