@@ -55,8 +55,8 @@ def check_figures(rates: Rates, sizes: Sequence[int]) -> Iterator[Figure]:
                 reference=found,
                 unit=unit,
                 ratio=predicted / found,
-                bar="0.7 <= ratio <= 1.3",
-                holds=0.7 <= predicted / found <= 1.3,
+                bar="0.6 <= ratio <= 1.4",
+                holds=0.6 <= predicted / found <= 1.4,
             )
 
 
