@@ -12,6 +12,7 @@ import pytest
 from fedlearn.errors import ConfigError, NonLinearAggregator, PrivacyError, RunInterrupted, UnknownName
 from fedlearn.experiment import Experiment
 from fedlearn.simulation import simulate
+from fedlearn.simulation.attack import attack
 from tests.simulation.test_clock import CENTRAL, DP, StopsInRoundTwo
 from tests.simulation.test_faults import MASKED, model_of
 
@@ -115,6 +116,11 @@ def test_scaffold_may_be_compressed_too(experiment: Make, tmp_path: Path) -> Non
     rounds = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
     assert result.rounds == 3
     assert all(entry["survivors"] == 5 for entry in rounds)
+
+
+def test_an_attack_on_short_updates_is_refused(experiment: Make) -> None:
+    with pytest.raises(ConfigError, match="attacks read whole updates"):
+        attack(experiment(compression=RANDOM), "update-inversion")
 
 
 @pytest.mark.parametrize(
