@@ -11,24 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from fedlearn.cli.records import add_record_arguments, records_of
 from fedlearn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedlearn.results.evaluation import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    parser.add_argument(
-        "--data",
-        metavar="WHAT",
-        help="a CSV or npz file, a folder of CSV files or of the run's data set, or another data set by name;"
-        " default: what the run held out",
-    )
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="local files of a data set given by name")
-    parser.add_argument("--target", default="target", metavar="COLUMN", help="column of the class in files")
-    parser.add_argument("--as-is", action="store_true", help="the inputs of files are standardised already")
+    add_record_arguments(parser)
     parser.add_argument(
         "--repeats", type=int, default=1000, metavar="N", help="bootstrap resamples (default 1000)"
     )
@@ -40,10 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints every metric of the experiment with its interval."""
     import numpy as np
 
-    from fedlearn.experiment import Experiment
-    from fedlearn.experiment.population import Population
     from fedlearn.results import load_model
-    from fedlearn.results.data import held_out
     from fedlearn.results.evaluation import estimates
     from fedlearn.training.batches import size_of
 
@@ -52,14 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
             f"--repeats {arguments.repeats} must be at least 1, --seed {arguments.seed} at least 0"
         )
     loaded = load_model(arguments.run)
-    data = held_out(
-        loaded, arguments.data, folder=arguments.folder, target=arguments.target, as_is=arguments.as_is
-    )
-    metrics = Experiment(config=loaded.config, known=Population(clients={}, test=None)).metric_functions
+    data = records_of(arguments, loaded)
     found = estimates(
         loaded.module,
         data.records,
-        metrics,
+        loaded.metrics,
         repeats=arguments.repeats,
         rng=np.random.default_rng(arguments.seed),
     )
@@ -69,11 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"source": data.source, "records": count, "metrics": told}, indent=2))
         return 0
     print(f"{count} records, {data.source}\n")
+    _print(found)
+    return 0
+
+
+def _print(found: Mapping[str, Estimate]) -> None:
     print(f"{'metric':<18}{'value':>9}   95 % interval over records")
     for name, value in found.items():
         print(f"{name:<18}{value.value:>9.3f}   {value.low:.3f} – {value.high:.3f}")
     print("\nComputed here, without noise: who publishes these numbers tells something about these records.")
-    return 0
 
 
 def _json(value: float) -> float | None:

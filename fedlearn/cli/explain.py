@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedlearn.cli.records import add_record_arguments, records_of
 from fedlearn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-    parser.add_argument("--data", metavar="WHAT", help="whose records, as for fedlearn evaluate")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="local files of a data set given by name")
-    parser.add_argument("--target", default="target", metavar="COLUMN", help="column of the class in files")
-    parser.add_argument("--as-is", action="store_true", help="the inputs of files are standardised already")
+    add_record_arguments(parser)
     parser.add_argument("--records", type=int, default=256, metavar="N", help="most records (default 256)")
     parser.add_argument("--seed", type=int, default=0, help="draws the records, without --epsilon")
     parser.add_argument(
@@ -70,12 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _exact(arguments: argparse.Namespace, loaded: LoadedModel) -> Explanation:
     import numpy as np
 
-    from fedlearn.results.data import held_out
     from fedlearn.results.explain.explanation import explain
 
-    data = held_out(
-        loaded, arguments.data, folder=arguments.folder, target=arguments.target, as_is=arguments.as_is
-    )
+    data = records_of(arguments, loaded)
     return explain(loaded, data, records=arguments.records, rng=np.random.default_rng(arguments.seed))
 
 

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedlearn.cli.records import add_record_arguments, records_of
 from fedlearn.errors import ConfigError, FedLearnError
 
 if TYPE_CHECKING:
@@ -32,18 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--int8", action="store_true", help="write a second file with weights of eight bits")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of files and card")
-    parser.add_argument("--data", metavar="WHAT", help="records to measure on, as for fedlearn evaluate")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="local files of a data set given by name")
-    parser.add_argument("--target", default="target", metavar="COLUMN", help="column of the class in files")
-    parser.add_argument(
-        "--as-is", action="store_true", help="leave preprocessing out: inputs will be standardised already"
-    )
+    add_record_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the files, ``model_card.md`` and the privacy statement; prints what each file costs."""
-    from fedlearn.experiment import Experiment
-    from fedlearn.experiment.population import Population
     from fedlearn.results import load_model
     from fedlearn.results.export.card import model_card
     from fedlearn.results.export.exporting import export_model
@@ -53,13 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("which format? --onnx, --pt2 or both")
     loaded = load_model(arguments.run)
     reference = _reference(arguments, loaded)
-    metrics = Experiment(config=loaded.config, known=Population(clients={}, test=None)).metric_functions
     files = export_model(
         loaded,
         list(dict.fromkeys(arguments.formats)),
         out=arguments.out,
         reference=reference,
-        metrics=metrics if loaded.is_classifier else {},
+        metrics=loaded.metrics if loaded.is_classifier else {},
         int8=arguments.int8,
         as_is=arguments.as_is,
     )
@@ -75,13 +68,11 @@ def _reference(arguments: argparse.Namespace, loaded: LoadedModel) -> Reference:
     """Returns records to compare on: held-out ones where they are at hand, else drawn ones."""
     import numpy as np
 
-    from fedlearn.results.data import held_out, raw
+    from fedlearn.results.data import raw
     from fedlearn.results.export.exporting import Reference, drawn_reference
 
     try:
-        found = held_out(
-            loaded, arguments.data, folder=arguments.folder, target=arguments.target, as_is=arguments.as_is
-        )
+        found = records_of(arguments, loaded)
     except FedLearnError:
         if arguments.data is not None:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fedlearn.experiment.population import Population
 from fedlearn.results.deployed import Deployed
 from fedlearn.runs.result import Result
 from fedlearn.runs.signature import Signature
+from fedlearn.training.metrics import Metric
 
 MODEL_FILE = "model.safetensors"
 _LARGEST_FILE = 2**32
@@ -33,6 +35,7 @@ class LoadedModel:
       result: what the run gave.
       signature: the form of inputs and outputs.
       module: the model as it was trained, in evaluation mode; sees standardised inputs.
+      metrics: the experiment's, by name.
     """
 
     directory: Path
@@ -40,6 +43,7 @@ class LoadedModel:
     result: Result
     signature: Signature
     module: nn.Module = field(repr=False)
+    metrics: Mapping[str, Metric] = field(repr=False)
 
     @property
     def is_classifier(self) -> bool:
@@ -108,13 +112,14 @@ def load_model(directory: str | Path, *, model: ModelSource | None = None) -> Lo
     )
     # Weights are saved under the names of the untuned model: what tuned it, or began it, is not needed.
     untuned = config.with_settings(remedies={})
-    module = Experiment(config=untuned, model=model, known=population).build_model().module
+    experiment = Experiment(config=untuned, model=model, known=population)
     return LoadedModel(
         directory=path,
         config=config,
         result=result,
         signature=signature,
-        module=_with_weights(module, path / MODEL_FILE).eval(),
+        module=_with_weights(experiment.build_model().module, path / MODEL_FILE).eval(),
+        metrics=experiment.metric_functions,
     )
 
 

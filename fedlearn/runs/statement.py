@@ -293,6 +293,8 @@ def _not_covered(setup: RunSetup) -> list[str]:
         "the choice of this configuration, and other runs on the same records: each spends its own ε",
         "a person with records at two sites: their ε add up",
     ]
+    if setup.experiment.known is None:
+        gaps.append("who holds what: the simulation counts records and labels exactly, for its report")
     if config.data.declared_size is None:
         gaps.append("declared sizes: this simulation declares each client's true number of records")
     if config.data.standardise == "local":

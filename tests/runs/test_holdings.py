@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from fedlearn import simulate
 from fedlearn.errors import RunDirectoryError
 from fedlearn.experiment import Experiment
-from fedlearn.runs.holdings import HOLDINGS_FILE, Holdings, holdings_of
+from fedlearn.experiment.virtual import VirtualClients
+from fedlearn.runs.holdings import HOLDINGS_FILE, MOST_CLIENTS, Holdings, holdings_of
 
 
 def an_experiment() -> Experiment:
@@ -40,6 +43,25 @@ def test_targets_that_are_no_classes_are_not_counted() -> None:
     population = Experiment.from_dict({"model": {"arguments": {"classes": 2}}}, clients=clients).population
     (row,) = holdings_of(population).clients
     assert (row.train, row.test, row.labels) == (3, 0, None)
+
+
+def test_of_very_many_clients_the_first_are_counted() -> None:
+    def records(index: int) -> TensorDataset:
+        return TensorDataset(torch.zeros(index + 1, 2), torch.zeros(index + 1, dtype=torch.int64))
+
+    clients = VirtualClients(count=10**6, records=records, size=lambda index: index + 1)
+    config = {"model": {"arguments": {"classes": 2}}, "data": {"declared_size": 1}}
+    holdings = holdings_of(Experiment.from_dict(config, clients=clients).population)
+    assert holdings.of == 10**6
+    assert len(holdings.clients) == MOST_CLIENTS
+    assert [row.train for row in holdings.clients[:3]] == [1, 2, 3]
+
+
+def test_a_simulation_counts_and_says_so(tmp_path: Path) -> None:
+    simulate(an_experiment(), out=tmp_path / "run", workers=1)
+    assert Holdings.load(tmp_path / "run") is not None
+    statement = json.loads((tmp_path / "run" / "privacy_statement.json").read_text())
+    assert any(gap.startswith("who holds what") for gap in statement["not_covered"])
 
 
 def test_holdings_are_read_back(tmp_path: Path) -> None:
