@@ -54,15 +54,17 @@ class SafetensorsWeights:
     Attributes:
       files: their paths; no name stands in two of them.
       source: where they come from.
+      prefix: stands before each name in the model, and not in the files.
     """
 
     files: Sequence[Path]
     source: str
+    prefix: str = ""
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name → shape of every tensor; raises ConfigError for a file that is not what it should be."""
-        return {name: shape for name, (_, shape) in self._places.items()}
+        return {self.prefix + name: shape for name, (_, shape) in self._places.items()}
 
     @cached_property
     def _places(self) -> Mapping[str, tuple[Path, tuple[int, ...]]]:
@@ -89,8 +91,9 @@ class SafetensorsWeights:
         """Returns the tensors of these names."""
         tensors = {}
         for name in names:
-            with safe_open(self._places[name][0], framework="pt") as held:
-                tensors[name] = held.get_tensor(name)
+            own = name.removeprefix(self.prefix)
+            with safe_open(self._places[own][0], framework="pt") as held:
+                tensors[name] = held.get_tensor(own)
         return tensors
 
 

@@ -40,6 +40,18 @@ learning_rate = 0.5
 local_steps = 2
 """
 MASKED = PLAIN.replace("plain", "masked") + '[secure_aggregation]\nenabled = true\nmode = "masked"\n'
+REMEDIED = (
+    PLAIN.replace("plain", "remedied").replace("logistic", "mlp")
+    + """
+[remedies]
+augmentation = [{ name = "noise" }]
+views = 2
+label_smoothing = 0.1
+penalties = [{ name = "l2", arguments = { strength = 0.01 } }]
+pretraining = { rounds = 2 }
+synthesis = { rounds = 2, unprotected = true }
+"""
+)
 
 # Float32 sums in order of arrival: a few units in the last place of parameters of order one.
 ABSOLUTE = 1e-5
@@ -77,7 +89,7 @@ def assert_same_model(one: Path, other: Path) -> None:
         np.testing.assert_allclose(values, right[name], rtol=0, atol=ABSOLUTE)
 
 
-@pytest.mark.parametrize("text", [PLAIN, MASKED], ids=["plain", "masked"])
+@pytest.mark.parametrize("text", [PLAIN, MASKED, REMEDIED], ids=["plain", "masked", "remedied"])
 def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
     before = left_running()
     experiment = Experiment.from_toml_text(text)

@@ -155,6 +155,17 @@ def test_composed_remedies_run_under_every_protection(tmp_path: Path, protection
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_any_number_of_workers_gives_the_same_model(tmp_path: Path) -> None:
+    """Bit for bit: with a generator and pretraining before, whose rounds the first process answers."""
+    stages = {"pretraining": {"rounds": 2}, "synthesis": {"rounds": 2, "records": 10, "unprotected": True}}
+    weights = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        simulate(experiment(remedies=ALL | stages), out=out, workers=workers)
+        weights.append((out / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_shared_noise_takes_views(tmp_path: Path) -> None:
     shared = {
         "privacy": PRIVATE["privacy"] | {"noise": "distributed"},

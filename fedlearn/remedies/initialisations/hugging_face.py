@@ -19,9 +19,11 @@ class HuggingFaceFolder:
 
     Attributes:
       folder: its path; holds ``model.safetensors``, or its index and the parts that this names.
+      prefix: stands before each name where the model is a wrapper of the saved one, as ``model.``
     """
 
     folder: str
+    prefix: str = ""
 
     def weights(self) -> SafetensorsWeights:
         """Returns the folder's weights.
@@ -31,9 +33,10 @@ class HuggingFaceFolder:
         """
         folder = Path(self.folder).expanduser()
         if (folder / _WHOLE).is_file():
-            return SafetensorsWeights(files=(folder / _WHOLE,), source=folder.name)
+            files: tuple[Path, ...] = (folder / _WHOLE,)
+            return SafetensorsWeights(files=files, source=folder.name, prefix=self.prefix)
         if (folder / _INDEX).is_file():
-            return SafetensorsWeights(files=_parts(folder), source=folder.name)
+            return SafetensorsWeights(files=_parts(folder), source=folder.name, prefix=self.prefix)
         pickled = " (pytorch_model.bin is a pickle, which can run code: convert it)"
         has_pickle = (folder / "pytorch_model.bin").exists()
         raise ConfigError(f"{folder} has neither {_WHOLE} nor {_INDEX}{pickled if has_pickle else ''}")
