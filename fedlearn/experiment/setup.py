@@ -39,10 +39,11 @@ from fedlearn.privacy.sampling import CohortSampling
 from fedlearn.rounds.client import Client, Trainer
 from fedlearn.rounds.compression import CompressedTrainer, Compression, Training
 from fedlearn.rounds.member import Membership
+from fedlearn.rounds.outcome import Rounds
 from fedlearn.rounds.protection import Protection, SecureSum
 from fedlearn.rounds.receipts import Issuer
 from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
-from fedlearn.rounds.server import Rounds, RoundServer
+from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster

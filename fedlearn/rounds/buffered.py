@@ -19,8 +19,9 @@ from fedlearn._types import Vector
 from fedlearn.errors import TooFewClients
 from fedlearn.rounds.exchange import Exchange, Traffic
 from fedlearn.rounds.flights import Flight, Flights
+from fedlearn.rounds.outcome import Carried, RoundOutcome
 from fedlearn.rounds.receipts import Receipts, Witness
-from fedlearn.rounds.server import Carried, RoundOutcome, RoundServer
+from fedlearn.rounds.server import RoundServer
 from fedlearn.secagg.roster import Roster
 
 _MODEL = "model-of-round-"

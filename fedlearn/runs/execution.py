@@ -19,9 +19,9 @@ from fedlearn.experiment.statistics import DECLARED, are_declared, constants_of,
 from fedlearn.privacy.account import Account
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.rounds.exchange import now_of
+from fedlearn.rounds.outcome import RoundOutcome
 from fedlearn.rounds.protection import Protection
 from fedlearn.rounds.receipts import Receipts, Witness
-from fedlearn.rounds.server import RoundOutcome
 from fedlearn.rounds.transport import Transport
 from fedlearn.runs.assessment import metrics_of_run
 from fedlearn.runs.directory import RunDirectory

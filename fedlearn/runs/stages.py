@@ -13,7 +13,8 @@ from fedlearn._types import Vector
 from fedlearn.algorithms.state import State
 from fedlearn.errors import RunError
 from fedlearn.experiment.setup import RunSetup
-from fedlearn.rounds.server import RoundOutcome, RoundServer
+from fedlearn.rounds.outcome import RoundOutcome
+from fedlearn.rounds.server import RoundServer
 
 
 @dataclass(kw_only=True)

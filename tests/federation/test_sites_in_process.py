@@ -23,7 +23,7 @@ from fedlearn.federation.terms import Inquiry, Proposal, Refusal
 from fedlearn.privacy.chain import check_chain
 from fedlearn.privacy.release import latest, read, spent
 from fedlearn.rounds.messages import Failure, TrainRequest, decode_reply, encode
-from fedlearn.rounds.server import RoundOutcome
+from fedlearn.rounds.outcome import RoundOutcome
 from fedlearn.rounds.transport import Lost, Message
 from tests.federation.sites import (
     EXPERIMENT,

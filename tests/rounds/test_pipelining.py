@@ -17,8 +17,9 @@ from fedlearn.aggregators.weighted_mean import WeightedMean
 from fedlearn.crypto.agreement import AgreementKey
 from fedlearn.rounds.client import Client
 from fedlearn.rounds.messages import SecureRequest, decode_request
+from fedlearn.rounds.outcome import RoundOutcome
 from fedlearn.rounds.protection import SecureSum
-from fedlearn.rounds.server import RoundOutcome, RoundServer
+from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.secagg import dealing
 from fedlearn.secagg.cohort import Cohort

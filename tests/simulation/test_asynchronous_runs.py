@@ -46,10 +46,10 @@ def test_clients_of_one_speed_make_the_rounds_of_a_cohort(experiment: Make, tmp_
 @pytest.mark.parametrize(
     "sections",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         {"privacy": DP},
         {"compression": {"name": "top-k", "arguments": {"fraction": 0.2}, "error_feedback": True}},
-        {"compression": {"name": "random-k"}},
+        pytest.param({"compression": {"name": "random-k"}}, marks=pytest.mark.slow),
         {"faults": {"dropout": 0.2}, "cohort": {"deadline_seconds": 10.0}},
     ],
     ids=["plain", "privacy", "top-k", "random-k", "faults"],
@@ -66,7 +66,10 @@ def test_any_number_of_workers_gives_the_same_run(
 
 @pytest.mark.parametrize(
     "sections",
-    [{}, {"compression": {"name": "top-k", "arguments": {"fraction": 0.2}, "error_feedback": True}}],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"compression": {"name": "top-k", "arguments": {"fraction": 0.2}, "error_feedback": True}},
+    ],
     ids=["plain", "top-k"],
 )
 def test_a_resumed_run_gives_the_same_model(buffered: Make, tmp_path: Path, sections: dict[str, Any]) -> None:

@@ -175,11 +175,17 @@ def test_masked_and_ideal_cut_the_same_clients(timed: Make, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "sections",
     [
-        {"cohort": {"deadline_seconds": 3.0}},
+        pytest.param({"cohort": {"deadline_seconds": 3.0}}, marks=pytest.mark.slow),
         {"cohort": {"fraction": 0.6, "over_selection": 1.7}, "faults": {"dropout": 0.1}, "privacy": DP},
         {"cohort": {"deadline_seconds": 4.0}, "secure_aggregation": MASKED},
-        {"cohort": {"deadline_seconds": 4.0}, "secure_aggregation": {**MASKED, "mode": "ideal"}},
-        {"cohort": {"deadline_seconds": 3.0}, "privacy": CENTRAL, "aggregation": {"weights": "uniform"}},
+        pytest.param(
+            {"cohort": {"deadline_seconds": 4.0}, "secure_aggregation": {**MASKED, "mode": "ideal"}},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"cohort": {"deadline_seconds": 3.0}, "privacy": CENTRAL, "aggregation": {"weights": "uniform"}},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["deadline", "over-selection", "masked", "ideal", "client-level"],
 )

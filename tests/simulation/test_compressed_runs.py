@@ -58,13 +58,16 @@ def test_a_model_is_learnt_from_short_updates(
     "sections",
     [
         {"compression": QUANTISED, "privacy": DP},
-        {"compression": {**QUANTISED, "error_feedback": True}},
+        pytest.param({"compression": {**QUANTISED, "error_feedback": True}}, marks=pytest.mark.slow),
         {"compression": TOP, "faults": {"dropout": 0.3}},
-        {"compression": TOP, "aggregation": {"name": "median"}},
+        pytest.param({"compression": TOP, "aggregation": {"name": "median"}}, marks=pytest.mark.slow),
         {"compression": {**RANDOM, "error_feedback": True}, "privacy": DP, "secure_aggregation": MASKED},
-        {"compression": RANDOM, "secure_aggregation": {**MASKED, "mode": "ideal", "modulus_bits": 16}},
+        pytest.param(
+            {"compression": RANDOM, "secure_aggregation": {**MASKED, "mode": "ideal", "modulus_bits": 16}},
+            marks=pytest.mark.slow,
+        ),
         {"compression": RANDOM, "privacy": CENTRAL, "aggregation": UNIFORM},
-        {"compression": RANDOM, **SHARED},
+        pytest.param({"compression": RANDOM, **SHARED}, marks=pytest.mark.slow),
     ],
     ids=["dp", "feedback", "faults", "median", "masked-dp", "ideal", "client-level", "shared-noise"],
 )

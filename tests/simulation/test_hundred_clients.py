@@ -19,7 +19,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.experiment.weights import weights
-from fedlearn.rounds.server import RoundOutcome
+from fedlearn.rounds.outcome import RoundOutcome
 from fedlearn.rounds.transport import Lost, Message
 from fedlearn.secagg.step import Step
 from fedlearn.simulation.faults import Dropouts
