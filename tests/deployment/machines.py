@@ -22,6 +22,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.federation.leash import descendants
 from fedlearn.federation.local import LocalFederation, end
 from fedlearn.federation.server import queue
+from fedlearn.federation.site import standing
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.chain import check_chain
 from fedlearn.privacy.release import latest, read, spent
@@ -197,13 +198,15 @@ class Machines:
         return line
 
     def await_connected(self, *sites: str) -> None:
-        """Returns once Flower has let the SuperNodes of these sites in, of all if none is named."""
+        """Returns once agents answer and their SuperNodes are let in, at all sites if none is named."""
         for site in sites or self.sites:
-            log = self.folder(site) / "state" / "supernode.log"
-            until(
-                lambda: log.exists() and "SuperNode ID" in log.read_text(errors="replace"),  # noqa: B023
-                f"the activation of {site}",
-            )
+            until(lambda: self.is_connected(site), f"the readiness of {site}")  # noqa: B023
+
+    def is_connected(self, site: str) -> bool:
+        state = self.folder(site) / "state"
+        log = state / "supernode.log"
+        said = log.read_text(errors="replace") if log.exists() else ""
+        return standing.ready(state) and "SuperNode ID" in said
 
     def account(self, site: str) -> Account:
         """Returns what a site's records have spent by its ledger, whose chain is checked."""

@@ -66,6 +66,7 @@ def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         mounted = mount(disk)
         try:
             machines.start()
+            machines.await_connected()
             yield machines
             machines.stop()
         finally:
