@@ -16,14 +16,14 @@ class Wire:
     """Carries TCP connections to a server, badly.
 
     Args:
-      host: interface that it listens on, and where the server is.
-      port: the server's.
+      host: interface that it listens on.
+      port: the server's, on the loopback interface.
       delay: seconds by which everything that goes through is late.
       breaks_after: every third connection is reset once so many chunks went through it; the others live.
     """
 
     def __init__(self, host: str, port: int, *, delay: float, breaks_after: int) -> None:
-        self._target = (host, port)
+        self._target = ("127.0.0.1", port)
         self._delay = delay
         self._lives = itertools.cycle([breaks_after, None, None])
         self._cut = False

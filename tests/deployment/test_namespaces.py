@@ -1,7 +1,8 @@
 """Sites as hosts, set up by the operations page: a network namespace each, and bad wires between.
 
 Every file and key comes from the commands of ``docs/operating.md``, its ``federation.toml`` included; only
-the server's address, one budget and the polling are changed in it.
+the server's address and port, one budget and the polling are changed in it. The server listens on the
+loopback interface; what sites reach in its place are the wires.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fedlearn.cli.submit import follow
 from fedlearn.config import ExperimentConfig, toml_file
 from fedlearn.errors import PreflightFailure
 from fedlearn.experiment import Experiment
+from fedlearn.federation.environment import free_ports
 from fedlearn.federation.provisioning.kits import Kits
 from fedlearn.federation.server import queue
 from fedlearn.federation.site.supervision import start_under_leash
@@ -38,7 +40,6 @@ HERE = Path(__file__).parents[2]
 QUICKSTART = HERE / "simulations" / "quickstart.toml"
 NAMES = [f"client-{number}" for number in range(5)]
 SERVER = "10.77.0.1"
-PORT = 9092
 DELAY_SECONDS = 0.02
 FEDLEARN = [sys.executable, "-m", "fedlearn.cli.main"]
 
@@ -95,7 +96,7 @@ def fedlearn(*words: object, space: str = "") -> str:
     return done.stdout
 
 
-def provisioned(folder: Path) -> Kits:
+def provisioned(folder: Path, port: int) -> Kits:
     """Returns the kits that the page's steps 1 and 2 make."""
     page = (HERE / "docs" / "operating.md").read_text(encoding="utf-8")
     text = next(
@@ -103,7 +104,7 @@ def provisioned(folder: Path) -> Kits:
     )
     for written, here in (
         ('"fl.example.org"', f'"{SERVER}"'),
-        ('host = "127.0.0.1"', f'host = "{SERVER}"'),
+        ("port = 9092", f"port = {port}"),
         ("max_epsilon = 3.0", "max_epsilon = 60.0"),
     ):
         assert written in text
@@ -134,8 +135,9 @@ class Hosts(Machines):
 @pytest.fixture(scope="module")
 def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hosts, dict[str, Wire]]]:
     """A federation by the page, and the wire of each site."""
-    kits = provisioned(tmp_path_factory.mktemp("hosts"))
-    wires = {name: Wire(SERVER, PORT, delay=DELAY_SECONDS, breaks_after=12) for name in NAMES}
+    (port,) = free_ports(1)
+    kits = provisioned(tmp_path_factory.mktemp("hosts"), port)
+    wires = {name: Wire(SERVER, port, delay=DELAY_SECONDS, breaks_after=12) for name in NAMES}
     for name, wire in wires.items():
         file = kits.site(name) / "site.toml"
         values = toml_file(file)
