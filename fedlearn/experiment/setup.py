@@ -295,11 +295,12 @@ class RunSetup:
         """
         spent = Account() if account is None else account
         remembered = latches or MemoryLatches()
+        own = self.protections[name]
 
         def part(protection: Protection) -> dict[str, Any]:
             """Returns what its releases share: one account or ledger, one memory, one key."""
             # Statistics that are declared unprotected cost nothing that a ledger could count.
-            counted = protection.event() is not None or protection is self.protections[name]
+            counted = protection.event() is not None or protection is own
             return {
                 "name": name,
                 "protection": protection,
@@ -321,11 +322,10 @@ class RunSetup:
                 latches=remembered,
                 first=first,
             )
-        protection = self.protections[name]
         return Client(
-            **part(protection),
+            **part(own),
             run=self.run,
-            trainer=self._full_trainer(name, protection, bench),
+            trainer=self._full_trainer(name, own, bench),
             dimension=self.request_length(bench.model),
             rounding=self._rounding(name),
             noise=self._noise(name, "part"),

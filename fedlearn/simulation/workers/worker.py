@@ -27,6 +27,7 @@ from fedlearn.simulation.workers.frames import (
     receive_order,
     send,
 )
+from fedlearn.simulation.workers.memory import keep_freed_memory
 from fedlearn.stopwatch import timed
 
 SLOTS = 2
@@ -85,6 +86,7 @@ class Worker:
         """Serves orders; what a client raises ends the worker, after it was reported."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(1)
+        keep_freed_memory()
         try:
             while not isinstance(order := receive_order(self._desk.connection), Stop):
                 if isinstance(order, Order):
