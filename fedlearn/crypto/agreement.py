@@ -27,6 +27,8 @@ class AgreementKey:
             raise KeyMisuse(f"an agreement key of {len(private)} bytes; an X25519 key has {KEY_BYTES}")
         self._raw = private
         self._private = X25519PrivateKey.from_private_bytes(private)
+        # With each peer once: sealing to it and opening from it take keys of one agreement.
+        self._agreed: dict[bytes, bytes] = {}
         self.public: bytes = self._private.public_key().public_bytes_raw()
 
     def __repr__(self) -> str:
@@ -51,11 +53,15 @@ class AgreementKey:
         Raises:
           KeyMisuse: the peer's key is malformed or of low order, so that the secret would be known.
         """
+        if peer not in self._agreed:
+            self._agreed[peer] = self._exchanged(peer)
+        return derive_key(self._agreed[peer], info=info)
+
+    def _exchanged(self, peer: bytes) -> bytes:
         try:
-            secret = self._private.exchange(X25519PublicKey.from_public_bytes(peer))
+            return self._private.exchange(X25519PublicKey.from_public_bytes(peer))
         except ValueError:
             raise KeyMisuse(f"public key {peer.hex()} is malformed or of low order") from None
-        return derive_key(secret, info=info)
 
 
 def derive_key(secret: bytes, *, info: bytes) -> bytes:

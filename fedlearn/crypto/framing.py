@@ -25,9 +25,13 @@ def frame(label: str, *parts: Part) -> bytes:
     Raises:
       OverflowError: an integer is negative or does not fit eight bytes.
     """
-    return _framed_text(label) + b"".join(
-        [_framed_text(part) if isinstance(part, str) else _framed(part) for part in parts]
-    )
+    framed = [_framed_text(label)]
+    for part in parts:
+        if isinstance(part, bytes):
+            framed += (_length(len(part)), part)
+        else:
+            framed.append(_framed_text(part) if isinstance(part, str) else _framed(part))
+    return b"".join(framed)
 
 
 def digest(label: str, *parts: Part) -> bytes:
@@ -38,6 +42,11 @@ def digest(label: str, *parts: Part) -> bytes:
 def _framed(part: bytes | int) -> bytes:
     raw = part.to_bytes(8, "big") if isinstance(part, int) else bytes(part)
     return len(raw).to_bytes(8, "big") + raw
+
+
+@lru_cache(maxsize=256)
+def _length(count: int) -> bytes:
+    return count.to_bytes(8, "big")
 
 
 @lru_cache(maxsize=8192)
