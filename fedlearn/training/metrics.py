@@ -8,11 +8,10 @@ classes (macro). A test set of one class has no AUC, nor has a model whose outpu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics as sk
 
 Metric: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.float32]], float]
 
@@ -24,17 +23,20 @@ def accuracy(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> 
 
 def precision(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
     """True positives over all that were called positive."""
-    return float(sk.precision_score(targets, probabilities.argmax(axis=1), **_averaging(probabilities)))
+    hits, called, _ = _counts(targets, probabilities)
+    return _mean_ratio(hits, called)
 
 
 def recall(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
     """True positives over all that are positive."""
-    return float(sk.recall_score(targets, probabilities.argmax(axis=1), **_averaging(probabilities)))
+    hits, _, there = _counts(targets, probabilities)
+    return _mean_ratio(hits, there)
 
 
 def f1(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
     """Harmonic mean of precision and recall."""
-    return float(sk.f1_score(targets, probabilities.argmax(axis=1), **_averaging(probabilities)))
+    hits, called, there = _counts(targets, probabilities)
+    return _mean_ratio(2 * hits, called + there)
 
 
 def auc(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
@@ -46,8 +48,8 @@ def auc(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float
     if len(classes) < 2 or not np.isfinite(probabilities).all():
         return float("nan")
     if probabilities.shape[1] == 2:
-        return float(sk.roc_auc_score(targets, probabilities[:, 1]))
-    return float(np.mean([sk.roc_auc_score(targets == label, probabilities[:, label]) for label in classes]))
+        return _area(targets == 1, probabilities[:, 1])
+    return float(np.mean([_area(targets == label, probabilities[:, label]) for label in classes]))
 
 
 def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
@@ -56,5 +58,27 @@ def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> 
     return float(-np.mean(np.log(np.clip(right, 1e-12, None))))
 
 
-def _averaging(probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    return {"average": "binary" if probabilities.shape[1] == 2 else "macro", "zero_division": 0.0}
+def _counts(
+    targets: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Returns true positives, positives called and positives there, of class 1 or each class that occurs."""
+    classes = probabilities.shape[1]
+    called = probabilities.argmax(axis=1)
+    hits = np.bincount(targets[called == targets], minlength=classes)
+    by_call, by_target = np.bincount(called, minlength=classes), np.bincount(targets, minlength=classes)
+    chosen = np.array([1]) if classes == 2 else np.flatnonzero(by_call + by_target)
+    return hits[chosen], by_call[chosen], by_target[chosen]
+
+
+def _mean_ratio(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> float:
+    """Returns the mean of the ratios; one without a denominator counts 0."""
+    return float(np.mean(np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)))
+
+
+def _area(positive: NDArray[np.bool_], scores: NDArray[np.float32]) -> float:
+    """Returns the chance that a positive scores above a negative, ties half (Hanley and McNeil 1982)."""
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    positives = int(positive.sum())
+    above = ranks[positive].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * (len(positive) - positives)))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedlearn.data.datasets.bundled import bundled_table
 from fedlearn.data.records import DataSet, Records
 
 
@@ -15,16 +16,14 @@ def digits(folder: Path | None = None) -> DataSet:
     >>> digits().records.inputs.shape
     (1797, 1, 8, 8)
     """
-    from sklearn.datasets import load_digits
-
     del folder
-    bunch = load_digits()
+    table = bundled_table("digits.csv.gz")
     return DataSet(
         name="digits",
         records=Records(
             # A pixel counts 0 to 16 dots of a 4×4 block.
-            inputs=(bunch.images[:, None] / 16.0).astype(np.float32),
-            targets=bunch.target.astype(np.int64),
+            inputs=(table[:, :-1].reshape(-1, 1, 8, 8) / 16.0).astype(np.float32),
+            targets=table[:, -1].astype(np.int64),
         ),
         classes=10,
         shape=(1, 8, 8),
