@@ -19,6 +19,7 @@ def test_breast_cancer_is_scikit_learn_s_with_malignant_as_class_one() -> None:
     bunch, records = load_breast_cancer(), breast_cancer().records
     np.testing.assert_array_equal(records.inputs, bunch.data.astype(np.float32))
     np.testing.assert_array_equal(records.targets, 1 - bunch.target)
+    assert breast_cancer().features == tuple(bunch.feature_names)
 
 
 def test_digits_are_scikit_learn_s() -> None:

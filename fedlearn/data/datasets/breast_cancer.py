@@ -24,6 +24,14 @@ _HIGH = (
     (36.04, 49.54, 251.2, 4254.0, 0.223, 1.058, 1.252, 0.291, 0.664, 0.208),
 )
 
+_MEASURED = (
+    *("radius", "texture", "perimeter", "area", "smoothness"),
+    *("compactness", "concavity", "concave points", "symmetry", "fractal dimension"),
+)
+_FEATURES = tuple(
+    pattern.format(measured) for pattern in ("mean {}", "{} error", "worst {}") for measured in _MEASURED
+)
+
 
 def breast_cancer(folder: Path | None = None) -> DataSet:
     """Returns the data set; target 1 is malignant. Needs no folder.
@@ -48,5 +56,5 @@ def breast_cancer(folder: Path | None = None) -> DataSet:
         licence="CC BY 4.0",
         source="Wolberg, Mangasarian and Street (1995), UCI Machine Learning Repository, 10.24432/C5DW2B",
         scale=Standardisation.from_range(np.ravel(_LOW), np.ravel(_HIGH)),
-        features=tuple(map(str, bunch.feature_names)),
+        features=_FEATURES,
     )
