@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--epsilon and --delta go together, and --ledger with them")
     if private and (arguments.data or arguments.folder):
         raise ConfigError("--epsilon averages over the run's own clients; leave out --data and --folder")
+    if arguments.seed < 0 or arguments.top < 1:
+        raise ConfigError(f"--seed {arguments.seed} must be at least 0, --top {arguments.top} at least 1")
     loaded = load_model(arguments.run)
     explanation = _private(arguments, loaded) if private else _exact(arguments, loaded)
     text = explanation.model_dump_json(indent=2)

@@ -36,10 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     records = read_records(arguments.file, loaded.signature, identifier=arguments.id)
     outputs = outputs_of(model, records.inputs)
     if arguments.out is None:
-        write_predictions(records, outputs, sys.stdout)
+        write_predictions(records, outputs, sys.stdout, classifier=loaded.is_classifier)
         return 0
     text = io.StringIO()
-    write_predictions(records, outputs, text)
+    write_predictions(records, outputs, text, classifier=loaded.is_classifier)
     write_atomically(arguments.out, text.getvalue().encode())
     print(arguments.out)
     return 0

@@ -182,6 +182,9 @@ def test_dark_is_dark_and_light_is_light(page: Tab) -> None:
 
 
 def test_it_prints(page: Tab) -> None:
+    folded = "[...document.querySelectorAll('details :is(table, pre)')].every(part => part.checkVisibility())"
+    page.ask("Emulation.setEmulatedMedia", media="print")
+    assert page.evaluate(folded)
     paper = page.printed()
     assert paper.startswith(b"%PDF-")
     assert b"/Type /Page" in paper

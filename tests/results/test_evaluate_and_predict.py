@@ -21,8 +21,8 @@ from fedlearn.data.datasets.breast_cancer import breast_cancer
 from fedlearn.errors import ConfigError, DataError
 from fedlearn.results import load_model
 from fedlearn.results.evaluation import estimates
-from fedlearn.results.prediction import outputs_of
-from fedlearn.results.reading import read_records
+from fedlearn.results.prediction import outputs_of, write_predictions
+from fedlearn.results.reading import FileRecords, read_records
 from fedlearn.runs.signature import Signature
 from fedlearn.training.metrics import accuracy
 
@@ -160,6 +160,13 @@ def test_predict_takes_pictures_as_arrays(
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == 3
     assert sum(float(rows[0][f"p{k}"]) for k in range(10)) == pytest.approx(1, abs=1e-4)
+
+
+def test_outputs_of_no_classifier_have_no_class() -> None:
+    text = io.StringIO()
+    records = FileRecords(inputs=np.zeros((1, 2)), ids=["a"])
+    write_predictions(records, np.array([[0.5, 2.0]], np.float32), text, classifier=False)
+    assert text.getvalue() == "id,y0,y1\na,0.5,2\n"
 
 
 @pytest.mark.parametrize(

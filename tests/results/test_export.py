@@ -77,12 +77,19 @@ def test_preprocessing_is_in_the_file(kind: str, tmp_path: Path, request: pytest
     np.testing.assert_allclose(run(inputs), outputs_of(loaded.deployed(), inputs), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("format", "use"),
+    [
+        ("pt2", 'torch.export.load("model.int8.pt2")'),
+        pytest.param("onnx", 'onnxruntime.InferenceSession("model.int8.onnx")', marks=pytest.mark.slow),
+    ],
+)
 def test_a_folder_with_card_statement_and_figures(
-    table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    table_run: Path, tmp_path: Path, format: str, use: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deploy"
-    assert main(["export", str(table_run), "--onnx", "--pt2", "--int8", "--out", str(out)]) == 0
-    names = {"model.onnx", "model.int8.onnx", "model.pt2", "model.int8.pt2", "model_card.md"}
+    assert main(["export", str(table_run), f"--{format}", "--int8", "--out", str(out)]) == 0
+    names = {f"model.{format}", f"model.int8.{format}", "model_card.md"}
     assert {path.name for path in out.iterdir()} == names | {"privacy_statement.json"}
     card = (out / "model_card.md").read_text()
     accuracy = json.loads((table_run / "result.json").read_text())["final"]["accuracy"]
@@ -95,14 +102,13 @@ def test_a_folder_with_card_statement_and_figures(
         "No record leaves the client that holds it",
         "Not covered:",
         "### Privacy of run table-0",
-        'onnxruntime.InferenceSession("model.int8.onnx")',
-        'torch.export.load("model.pt2")',
+        use,
     ):
         assert part in card
     for name in names - {"model_card.md"}:
         assert f"| {name} |" in card
         assert f"{(out / name).stat().st_size:,}" in card
-    assert "model.int8.pt2" in capsys.readouterr().out
+    assert f"model.int8.{format}" in capsys.readouterr().out
 
 
 def test_a_file_that_differs_is_removed(

@@ -125,6 +125,7 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
 @media print {
   @page { margin: 16mm; }
   nav { display: none; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   .scroll { overflow: visible; }
   main { padding: 0; max-width: none; }
   body { font-size: 10.5pt; }
