@@ -161,7 +161,7 @@ def with_clients(experiment: Experiment, clients: Mapping[str, RecordSet], **sec
         },
         **sections,
     )
-    return replace(experiment, config=config, clients=dict(clients), test=population.test)
+    return replace(experiment, config=config, clients=dict(clients), test=population.test, known=None)
 
 
 def one_step(experiment: Experiment, *, records: int, rng: np.random.Generator) -> tuple[Experiment, Tensor]:
