@@ -34,6 +34,9 @@ def updated(page: str, answers: Mapping[str, tuple[Question, Answer | None]]) ->
 def _lines(answers: Mapping[str, tuple[Question, Answer | None]]) -> Iterator[str]:
     known = {name: (question, answer) for name, (question, answer) in answers.items() if answer is not None}
     yield from _overview(known)
+    if waiting := [name for name in answers if name not in known]:
+        yield ""
+        yield f"Not answered yet: {', '.join(f'`{name}`' for name in waiting)}."
     for name, (question, answer) in known.items():
         yield ""
         yield from _section(name, question, answer)
