@@ -28,7 +28,7 @@ TOYS = {
     "breast-cancer": "{shape=[30],classes=2,kind='tabular'}",
     "heart-disease": "{shape=[13],classes=2,kind='tabular'}",
     "adult": "{shape=[20],classes=2,kind='tabular'}",
-    "wisdm": "{shape=[43],classes=6,kind='tabular'}",
+    "wisdm": "{shape=[43],classes=6,kind='tabular',owners=12,each=30}",
     "shakespeare": "{shape=[12],classes=65,kind='text',vocabulary=65}",
 }
 EXPERIMENT = """

@@ -112,7 +112,9 @@ def _row(runs: Runs, attacks: Attacked, condition: str, remedy: str) -> Row:
 def _federated(result: Result, grid: Grid) -> float | None:
     if grid.scored == "common":
         return result.final.get(grid.metric)
-    return mean_of(result.per_client.values()).get(grid.metric)
+    personal = {} if result.personalisation is None else result.personalisation.clients
+    own = [model.own for model in personal.values()] or list(result.per_client.values())
+    return mean_of(own).get(grid.metric)
 
 
 def _of(baseline: Baseline, grid: Grid) -> float | None:
