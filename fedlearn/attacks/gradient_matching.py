@@ -26,7 +26,8 @@ class GradientMatching:
     Attributes:
       victims: number of clients attacked, at least 1.
       steps: of the search.
-      variation: weight of the total variation of images; 0 for records without neighbours.
+      variation: weight of the total variation of images, falling to 0 over the steps; 0 for records
+        without neighbours.
     """
 
     victims: int = 3
@@ -70,12 +71,12 @@ class GradientMatching:
         guess = start.clone().requires_grad_(True)
         optimizer = torch.optim.Adam([guess], lr=0.05 * (bounds[1] - bounds[0]))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             loss = experiment.recipe.loss(module(guess), label)
             pieces = torch.autograd.grad(loss, parameters, create_graph=True)
             flat = torch.cat([piece.reshape(-1) for piece in pieces])
             distance = 1 - nn.functional.cosine_similarity(flat, wanted, dim=0)
-            objective = distance + self.variation * total_variation(guess)
+            objective = distance + self.variation * (1 - step / self.steps) * total_variation(guess)
             guess.grad = torch.autograd.grad(objective, guess)[0].sign()
             optimizer.step()
             schedule.step()
