@@ -40,8 +40,8 @@ class Grid(Section):
     metric: str = Field(default="accuracy", description="which metric of the experiment answers it")
     scored: Literal["common", "clients"] = Field(
         default="common",
-        description="on the common test set, or the mean over clients of the model that each keeps, on its own"
-        " held-out records",
+        description="on the common test set, or the mean over clients of the model that each keeps,"
+        " on its own held-out records",
     )
     repeats: int = Field(default=3, ge=1, description="runs of every row, at least 3 where it is reported")
     repeat_by: str = Field(
