@@ -188,7 +188,6 @@ def one_step(experiment: Experiment, *, records: int, rng: np.random.Generator) 
         chosen,
         training={**training, "sample_rate": None},
         cohort={**experiment.config.cohort.model_dump(), "fraction": 1.0},
-        aggregation={**experiment.config.aggregation.model_dump(), "weights": "uniform"},
     )
     truth = torch.cat([fetch(clients[name].train, indices)[0] for name, indices in chosen.items()])
     return cut, truth

@@ -79,6 +79,14 @@ def test_the_sum_of_masked_updates_still_gives_records_away() -> None:
     assert report.details["recovered"] > 0
 
 
+def test_noise_that_the_cohort_shares_hides_what_the_sum_is_made_of() -> None:
+    shared = {"enabled": True, "noise": "distributed", "epsilon": 8.0, "delta": 1e-3}
+    step = {"learning_rate": 1.0, "local_steps": 1}
+    shown = scene(victim(privacy=shared, secure_aggregation=MASKED, training=step))
+    report = SumInversion().run(shown, rng=rng())
+    assert report.value < report.null
+
+
 def test_the_sum_of_masked_updates_still_carries_an_imprint() -> None:
     report = SumImprint(records=4).run(scene(victim(secure_aggregation=MASKED)), rng=rng())
     assert report.details["recovered"] >= 0.5 * report.details["records"]
