@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from fedlearn.experiment.virtual import VirtualClients
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import RoundReport, Silent
 from fedlearn.simulation.engine import Engine, one_thread
+from fedlearn.stopwatch import running
 from fedlearn.training.batches import StepPlan
 from tests.bench.peers import PEERS
 
@@ -143,7 +145,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
     enrolment = Enrolment.needed_by(experiment.config, experiment.population)
     setup = RunSetup(experiment=experiment, run="bench", roster=enrolment.roster)
     clock = Clock(arguments.warmup)
-    with one_thread(), Engine(setup, enrolment, workers=arguments.workers) as engine:
+    counting = running() if arguments.profile else nullcontext()
+    with counting, one_thread(), Engine(setup, enrolment, workers=arguments.workers) as engine:
         execution = Execution(setup, engine, directory=None, progress=clock, strict=True)
         course = execution.run(execution.begin())
         cpu = common.tree_cpu() - clock.cpu
@@ -166,6 +169,7 @@ def main() -> None:
     """Parses the arguments, prepares the data and runs."""
     parser = common.add_args(argparse.ArgumentParser())
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--profile", action="store_true", help="count where the time goes, for its cost")
     parser.add_argument("--dp", action="store_true")
     parser.add_argument("--secure", choices=["off", "masked", "ideal"], default="off")
     parser.add_argument("--data", type=Path, help="a prepared folder")
