@@ -38,14 +38,21 @@ class Work:
         """
         records = 0.0
         if request.vectors:
-            run = decode_request(request.body).run
-            training = next((s for s in (self._setup, *self._setup.stages) if s.run == run), None)
+            training = self._training(request)
             if training is not None:
                 records, up = _records(training, request.client), training.reply_bytes
             else:  # statistics: one pass over the records, and sums as long as the request
                 records, up = _size(self._setup, request.client), request.vectors[0].nbytes
         seconds = self.fleet.pace(request.client).seconds(records=records, down=request.size, up=up)
         return worked(self.fleet.online(request.client, at), at=at, seconds=seconds)
+
+    def is_round(self, request: Message) -> bool:
+        """Returns whether a request belongs to a round of training, and not to a release of statistics."""
+        return self._training(request) is not None
+
+    def _training(self, request: Message) -> RunSetup | None:
+        run = decode_request(request.body).run
+        return next((setup for setup in (self._setup, *self._setup.stages) if setup.run == run), None)
 
     def round_seconds(self, client: str) -> float:
         """Returns how long a client takes for a round of training while it is online."""

@@ -75,7 +75,7 @@ class Clocked:
     Args:
       inner: who answers.
       work: how long clients take.
-      enough: vectors that end a step of training; None waits for all.
+      enough: vectors that end a step of training; None waits for all, as a release of statistics does.
       reaching: the simulated fault of ``inner``: who has vanished is not among the fastest.
       now: simulated time at the start.
     """
@@ -128,8 +128,9 @@ class Clocked:
             if stretches[request.client].done <= ends and self._trains(request)
         ]
         arriving.sort(key=lambda client: (stretches[client].done, client))
-        in_time = [client for client in arriving[: self._enough] if math.isfinite(stretches[client].done)]
-        full = self._enough is not None and len(in_time) == self._enough
+        enough = self._enough if self._work.is_round(given[0]) else None
+        in_time = [client for client in arriving[:enough] if math.isfinite(stretches[client].done)]
+        full = enough is not None and len(in_time) == enough
         return _Step(
             requests={request.client: request for request in given},
             stretches=stretches,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch.utils.data import TensorDataset
 
 from fedlearn.errors import ConfigError, DataError, RunInterrupted
@@ -135,6 +136,21 @@ def test_who_vanished_is_replaced_by_the_next_fastest(timed: Make, tmp_path: Pat
     assert {0, 1} <= set(lost)
     for entry, vanished in zip(entries, lost, strict=True):
         assert entry["survivors"] == min(3, 5 - vanished)
+
+
+def test_statistics_are_those_of_all_clients(timed: Make, tmp_path: Path) -> None:
+    """A release before the first round has no cohort that could be over-selected."""
+    data = {
+        "dataset": "breast-cancer",
+        "partition": {"kind": "iid", "clients": 5},
+        "declared_size": 50,
+        "standardise": "federated",
+    }
+    simulate(selecting(timed, data=data, rounds=1), out=tmp_path / "selecting")
+    simulate(timed(data=data, rounds=1), out=tmp_path / "all")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("selecting", "all"))
+    assert one["center"].any()
+    assert one["center"].tobytes() == other["center"].tobytes()
 
 
 @pytest.mark.parametrize(
