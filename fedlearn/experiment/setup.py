@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from fedlearn.aggregators.weighted_mean import WeightedMean
 from fedlearn.crypto.identity import SigningKey
-from fedlearn.crypto.noise import NoiseSource
-from fedlearn.crypto.prg import Keystream
-from fedlearn.errors import ConfigError, PrivacyError
+from fedlearn.errors import ConfigError
 from fedlearn.experiment.asynchronous import buffered
+from fedlearn.experiment.clients import ClientParts, client_of
 from fedlearn.experiment.cohorts import cohort_sampling
 from fedlearn.experiment.experiment import Experiment
 from fedlearn.experiment.kept import KeptParts, trains_personal_models
 from fedlearn.experiment.pace import fleet_of
-from fedlearn.experiment.personal import ditto_trainer, personal_workbench
-from fedlearn.experiment.population import ClientData
+from fedlearn.experiment.personal import personal_workbench
 from fedlearn.experiment.pretraining import pretraining_of, pretrains
 from fedlearn.experiment.protections import budget_of, protections
+from fedlearn.experiment.randomness import noise_of
 from fedlearn.experiment.shared import shares_noise
-from fedlearn.experiment.stages import Stage, run_of, stage_run
+from fedlearn.experiment.stages import Stage, stage_run
 from fedlearn.experiment.statistics import StatisticsRelease, is_federated
 from fedlearn.experiment.sums import mechanism, secure_sum
 from fedlearn.experiment.synthesis import added_records, synthesis_of, synthesises
@@ -36,23 +33,16 @@ from fedlearn.privacy.events import Event
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.privacy.mechanisms import ClientMechanism
 from fedlearn.privacy.sampling import CohortSampling
-from fedlearn.rounds.client import Client, Trainer
-from fedlearn.rounds.compression import CompressedTrainer, Compression, Training
-from fedlearn.rounds.member import Membership
+from fedlearn.rounds.client import Client
+from fedlearn.rounds.compression import Compression
 from fedlearn.rounds.outcome import Rounds
 from fedlearn.rounds.protection import Protection, SecureSum
-from fedlearn.rounds.receipts import Issuer
-from fedlearn.rounds.releases import AccountedReleases, LedgerReleases, Releases
 from fedlearn.rounds.server import RoundServer
 from fedlearn.rounds.transport import Transport
 from fedlearn.secagg.latches import Latches, MemoryLatches
 from fedlearn.secagg.roster import Roster
-from fedlearn.secagg.rounding import RandomBits
-from fedlearn.training.batches import Deferred
-from fedlearn.training.local import LocalTrainer, Workbench
-from fedlearn.training.memory import HeldMemory, Memory, Shelf
-from fedlearn.training.released import GradientSum
-from fedlearn.training.synthetic import SyntheticBeside, WithSynthetic
+from fedlearn.training.local import Workbench
+from fedlearn.training.memory import HeldMemory, Memory
 from fedlearn.training.vector import FlatModel
 
 
@@ -111,7 +101,7 @@ class RunSetup:
         )
 
     @cached_property
-    def _generator_length(self) -> int:
+    def generator_length(self) -> int:
         """Length of what clients are sent behind everything else: the generator's parameters."""
         return 0 if self.synthesis is None else self.synthesis.dimension
 
@@ -189,7 +179,7 @@ class RunSetup:
         experiment = self.experiment
         bits = 0 if self.mechanism is None else self.mechanism.sums.bits
         constants = experiment.initial_constants.size
-        return 4 * (self.kept.received_length + constants + bits + self._generator_length)
+        return 4 * (self.kept.received_length + constants + bits + self.generator_length)
 
     def request_length(self, model: FlatModel) -> int:
         """Length of the vector that clients are sent: parameters, constants, an adaptive clipping norm.
@@ -197,7 +187,7 @@ class RunSetup:
         What an algorithm's rule receives stands between parameters and constants.
         """
         bits = 0 if self.mechanism is None else self.mechanism.sums.bits
-        return self.kept.received_length + model.carried + bits + self._generator_length
+        return self.kept.received_length + model.carried + bits + self.generator_length
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
@@ -223,7 +213,7 @@ class RunSetup:
         if self.mechanism is None or not self.sampling.poisson:
             return self.experiment.cohort(round)
         if round not in self._drawn:
-            coins = self._noise("cohort")(round)
+            coins = noise_of(self.experiment.config, self.run, "cohort")(round)
             self._drawn[round] = self.sampling.draw(self.experiment.population.clients, coins)
         return self._drawn[round]
 
@@ -259,7 +249,8 @@ class RunSetup:
         return tuple(stage for stage in (self.synthesis, self.pretraining) if stage is not None)
 
     @cached_property
-    def _own_bench(self) -> Workbench:
+    def own_bench(self) -> Workbench:
+        """The workbench of a stage, or of its generator: one for all clients of a process."""
         return self.workbench()
 
     def workbench(self) -> Workbench:
@@ -276,7 +267,6 @@ class RunSetup:
         ledger: Ledger | None = None,
         dataset: str | None = None,
         latches: Latches | None = None,
-        first: Client | None = None,
     ) -> Client:
         """Returns the client, resident from now on.
 
@@ -288,156 +278,24 @@ class RunSetup:
           ledger: what they have spent over all runs, which then decides; None counts this run alone.
           dataset: the ledger's name of the records; None takes the experiment's.
           latches: its memory of what it has answered; None: one that ends with the process.
-          first: what answers for it before; of a stage only.
 
         Raises:
           PrivacyError: the ledger has no budget for the records, or the run no differential privacy.
         """
-        spent = Account() if account is None else account
-        remembered = latches or MemoryLatches()
-        own = self.protections[name]
-
-        def part(protection: Protection) -> dict[str, Any]:
-            """Returns what its releases share: one account or ledger, one memory, one key."""
-            # Statistics that are declared unprotected cost nothing that a ledger could count.
-            counted = protection.event() is not None or protection is own
-            return {
-                "name": name,
-                "protection": protection,
-                "releases": self._releases(
-                    protection, name, spent, ledger if counted else None, dataset=dataset
-                ),
-                "membership": self._membership(protection, key, remembered),
-            }
-
-        first = first or self._statistics_client(name, part)
-        for stage in self.stages:
-            first = stage.client(
-                name,
-                key=key,
-                bench=stage._own_bench,
-                account=spent,
-                ledger=ledger,
-                dataset=dataset,
-                latches=remembered,
-                first=first,
-            )
-        return Client(
-            **part(own),
-            run=self.run,
-            trainer=self._full_trainer(name, own, bench),
-            dimension=self.request_length(bench.model),
-            rounding=self._rounding(name),
-            noise=self._noise(name, "part"),
-            issuer=self._issuer(key, ledger, dataset),
-            first=first,
+        parts = ClientParts(
+            name=name,
+            key=key,
+            account=Account() if account is None else account,
+            ledger=ledger,
+            dataset=dataset or self.experiment.dataset_id,
+            latches=latches or MemoryLatches(),
         )
-
-    def _full_trainer(self, name: str, protection: Protection, bench: Workbench) -> Trainer:
-        """Returns the client's training with all that surrounds it: compression, synthetic records."""
-        data = self.experiment.population.clients[name]
-        if self.synthesis is None:
-            return self._compressed(name, self._trainer(name, protection, bench, data))
-        added = added_records(self.experiment.config)
-        source = SyntheticBeside(
-            data.train,
-            self.synthesis._own_bench.model,
-            records=added,
-            seed=(self.experiment.config.seed, 7, *name.encode()),
-        )
-        size = data.size + added
-        beside = replace(data, train=Deferred(name, source.records, size), size=size)
-        trainer = self._compressed(name, self._trainer(name, protection, bench, beside))
-        return WithSynthetic(trainer=trainer, source=source, length=self._generator_length)
-
-    def _compressed(self, name: str, trainer: Training) -> Trainer:
-        if self.compression is None:
-            return trainer
-        return CompressedTrainer(
-            trainer=trainer,
-            compression=self.compression,
-            client=name,
-            seed=self.experiment.config.seed,
-            shelf=Shelf(memory=self.memory, client=name, part="compression"),
-        )
-
-    def _trainer(self, name: str, protection: Protection, bench: Workbench, data: ClientData) -> Training:
-        federated = self._federated(name, protection, bench, data)
-        if not trains_personal_models(self.experiment.config):
-            return federated
-        return ditto_trainer(
-            federated,
-            self.experiment,
-            name,
-            plan=protection.plan,
-            bench=self._personal_bench,
-            memory=self.memory,
-        )
+        return client_of(self, parts, bench=bench)
 
     @cached_property
-    def _personal_bench(self) -> Workbench:
+    def personal_bench(self) -> Workbench:
         """Where personal models are trained: apart from hooks that clip the federated one's gradients."""
         return personal_workbench(self.experiment)
-
-    def _federated(self, name: str, protection: Protection, bench: Workbench, data: ClientData) -> Training:
-        seed = self.experiment.config.seed
-        if protection.shared is not None and protection.record is not None:
-            return GradientSum(
-                dataset=data.train,
-                records=data.size,
-                bench=bench,
-                privacy=protection.record,
-                coins=self._noise(name, "sample"),
-            )
-        trainer = LocalTrainer(
-            client=name,
-            dataset=data.train,
-            records=data.size,
-            plan=protection.plan,
-            bench=bench,
-            seed=seed,
-            privacy=protection.record,
-            noise=self._noise(name),
-        )
-        return self.kept.trainer(trainer) if self.kept.any else trainer
-
-    def _statistics_client(self, name: str, part: Callable[[Protection], dict[str, Any]]) -> Client | None:
-        """Returns what answers for the client before the first round; None if nothing is asked then."""
-        if self.statistics is None:
-            return None
-        return Client(
-            **part(self.statistics_protections[name]),
-            run=self._statistics_run,
-            trainer=self.statistics.trainer(self.experiment.population.clients[name]),
-            dimension=self.statistics.request.size,
-            rounding=self._rounding(name, "statistics"),
-            noise=self._noise(name, "statistics"),
-        )
-
-    @property
-    def _statistics_run(self) -> str:
-        return stage_run(self.run, "statistics")
-
-    def _issuer(self, key: SigningKey | None, ledger: Ledger | None, dataset: str | None) -> Issuer | None:
-        if key is None:
-            return None
-        config = self.experiment.config
-        return Issuer(
-            key=key,
-            roster=self.roster,
-            dataset=dataset or self.experiment.dataset_id,
-            delta=config.privacy.delta,
-            noise="reproducible" if config.reproducible_noise else "os",
-            ledger=ledger,
-        )
-
-    def _membership(
-        self, protection: Protection, key: SigningKey | None, latches: Latches
-    ) -> Membership | None:
-        if key is None:
-            return None
-        redo = self.experiment.config.secure_aggregation.redo_without_dp
-        return Membership(key=key, latches=latches, repeat_model=protection.event() is not None or redo)
 
     @cached_property
     def work(self) -> Work | None:
@@ -477,7 +335,7 @@ class RunSetup:
             observe=observe,
             dimension=self.reply_length,
             mechanism=self.mechanism,
-            noise=self._noise("server"),
+            noise=noise_of(config, self.run, "server"),
             scale=self._step_of_a_sum if shares_noise(config) else lambda round: 1.0,
             compression=self.compression,
         )
@@ -502,7 +360,7 @@ class RunSetup:
             raise ConfigError("data.standardise is not 'federated': there are no statistics to release")
         return RoundServer(
             transport=transport,
-            run=self._statistics_run,
+            run=stage_run(self.run, "statistics"),
             aggregator=WeightedMean(),
             weights=declared_weights(self.experiment.population),
             secure=release.secure,
@@ -510,36 +368,3 @@ class RunSetup:
             strict=strict,
             scale=lambda round: release.scale,
         )
-
-    def _releases(
-        self,
-        protection: Protection,
-        name: str,
-        account: Account,
-        ledger: Ledger | None,
-        *,
-        dataset: str | None,
-    ) -> Releases:
-        if ledger is not None:
-            if self.experiment.config.reproducible_noise:
-                raise PrivacyError(
-                    "reproducible_noise = true protects nobody from one who knows the seed, so a ledger has"
-                    " nothing to count: switch it off, or run without a ledger"
-                )
-            records = dataset or self.experiment.dataset_id
-            return LedgerReleases(ledger, run=run_of(self.run), dataset=records, protection=protection)
-        return AccountedReleases(client=name, protection=protection, account=account)
-
-    def _noise(self, name: str, *use: str) -> Callable[[int], NoiseSource]:
-        """Returns round → secret randomness, keyed by the OS, or by the seed if the experiment says so."""
-        seed, run = self.experiment.config.seed, self.run
-        if not self.experiment.config.reproducible_noise:
-            return lambda round: NoiseSource()
-        return lambda round: NoiseSource.reproducible_from(seed, run, name, *use, round)
-
-    def _rounding(self, name: str, *use: str) -> Callable[[int], RandomBits]:
-        """Returns round → secret bits for stochastic rounding, from the OS or the seed like the noise."""
-        if not self.experiment.config.reproducible_noise:
-            return lambda round: Keystream.from_os()
-        label = (self.experiment.config.seed, self.run, name, *use)
-        return lambda round: Keystream(hashlib.sha256(repr(("rounding", *label, round)).encode()).digest())
