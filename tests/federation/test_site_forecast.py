@@ -65,7 +65,7 @@ def conducted(sites: Sites, setup: RunSetup) -> Result:
     opened = OpenRun(
         experiment=setup.experiment,
         run=setup.run,
-        directory=RunDirectory(sites.kits.folder / setup.run),
+        directory=RunDirectory.create(sites.kits.folder / "runs" / setup.run, setup.experiment),
         checkpoint=None,
         opened=time.perf_counter(),
     )
@@ -104,7 +104,7 @@ def test_a_sites_ledger_holds_exactly_what_was_printed(mode: str, tmp_path: Path
         unit = setup.protections[site].unit
         charged = Counter(event for charged, event in charges_of(setup, site) if charged == unit)
         assert Counter(ledger.account("breasts", unit=unit).events) == charged
-    assert verify_run(sites.kits.folder / "first")
+    assert verify_run(sites.kits.folder / "runs" / "first")
 
 
 def test_what_was_spent_before_counts_whatever_it_protected(tmp_path: Path) -> None:
