@@ -106,11 +106,17 @@ class Store:
         self.connection.execute("INSERT INTO payloads VALUES (?, ?, ?, ?)", (release, run, request, payload))
 
     def kept(self, *, release: str = "", run: str = "", request: str = "") -> bytes | None:
-        """Returns the bytes of a release, or of the run's release that answered a request."""
-        found = self.connection.execute(
-            "SELECT payload FROM payloads WHERE release = ? OR (run = ? AND request = ? AND request <> '')",
-            (release, run, request),
-        ).fetchone()
+        """Returns the bytes of a release, or of the run's release that answered a request.
+
+        Raises:
+          LedgerUnavailable: the file is locked or not readable.
+        """
+        with available(self._path):
+            found = self.connection.execute(
+                "SELECT payload FROM payloads"
+                " WHERE release = ? OR (run = ? AND request = ? AND request <> '')",
+                (release, run, request),
+            ).fetchone()
         return None if found is None else bytes(found[0])
 
     def forget(self, *, release: str = "", run: str = "") -> None:

@@ -234,12 +234,14 @@ def test_a_clock_off_by_an_hour_is_called_clock(five: Machines) -> None:
     config = private(1)
     run = five.submit(config)
     try:
-        with pytest.raises(PolicyRefusal, match="clock") as refused:
+        with pytest.raises(PolicyRefusal, match="ClockSkew") as refused:
             follow(run, config, quiet=True)
     finally:
         file.unlink()
     assert refused.value.exit_code == 8
-    assert "client-1: ClockSkew" in str(refused.value)
+    assert "site client-1" in str(refused.value)
+    told = five.await_event("client-1", "request failed", error="ClockSkew")
+    assert told["reason"].startswith("clock: ")
 
 
 def test_a_locked_ledger_trains_nothing_and_says_so(five: Machines) -> None:

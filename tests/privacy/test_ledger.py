@@ -343,6 +343,8 @@ def test_a_locked_ledger_stops_training(path: Path, monkeypatch: pytest.MonkeyPa
         blocker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerUnavailable, match=r"locked.*nothing is trained"):
             ledger.reserve(release("a"))
+        with pytest.raises(LedgerUnavailable, match=r"locked.*nothing is trained"):
+            ledger.answer(run="r", request="q")  # reading is refused by the same name
         blocker.execute("ROLLBACK")
         blocker.close()
         ledger.reserve(release("a"))
