@@ -45,6 +45,7 @@ def test_updates_are_as_short_as_announced(experiment: Make, tmp_path: Path) -> 
     assert lengths["random"] == body + 4 * 31
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [QUANTISED, {**QUANTISED, "error_feedback": True}, TOP, RANDOM])
 def test_a_model_is_learnt_from_short_updates(
     experiment: Make, tmp_path: Path, compression: dict[str, Any]
