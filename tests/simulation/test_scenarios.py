@@ -191,7 +191,7 @@ def test_a_mistake_in_a_grid_is_found_before_anything_runs(
     [
         ([0.6, 0.7], "+0.150 (+0.100 – +0.200): helps"),
         ([0.4, 0.3], "-0.150 (-0.200 – -0.100): hurts"),
-        ([0.4, 0.6], "+0.000 (-0.100 – +0.100): no difference shown"),
+        ([0.4, 0.6], "+0.000 (-0.100 – +0.100): better in 1 of 2"),
         ([None, None], "–"),
     ],
 )

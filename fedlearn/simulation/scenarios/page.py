@@ -139,12 +139,14 @@ def cell(values: Sequence[float | None]) -> str:
 def difference(row: Row) -> str:
     """Returns what the remedy adds run by run, and whether every run says the same.
 
-    A remedy *helps* or *hurts* if it does in every run; else no difference is shown.
+    A remedy *helps* or *hurts* if it does in every run; else it is said in how many it was better.
     """
     gains = row.gains
     if not gains:
         return "–"
-    word = "helps" if min(gains) > 0 else "hurts" if max(gains) < 0 else "no difference shown"
+    better = sum(gain > 0 for gain in gains)
+    mixed = f"better in {better} of {len(gains)}"
+    word = "helps" if min(gains) > 0 else "hurts" if max(gains) < 0 else mixed
     return f"{median(gains):+.3f} ({min(gains):+.3f} – {max(gains):+.3f}): {word}"
 
 

@@ -20,6 +20,9 @@ GRIDS = "grids"
 PLAIN = ""
 """The remedy of the federation without any."""
 
+_WORDS = {"asks", "remarks", "headline", "long"}
+"""What may be said otherwise without running anything again."""
+
 _COMPARED = ["baselines={local=true,pooled=true,unprotected=false}"]
 _ALONE = ["baselines={local=false,pooled=false,unprotected=false}"]
 
@@ -89,7 +92,7 @@ class Question:
       name: of its two files.
       experiment: the experiment's file.
       grid: what is asked.
-      source: digest of both files: an answer belongs to one of these.
+      source: digest of what both files have run: an answer belongs to one of these.
     """
 
     name: str
@@ -103,7 +106,8 @@ class Question:
         experiment, grid = folder / f"{name}.toml", folder / GRIDS / f"{name}.toml"
         read = validated(Grid, toml_file(grid))
         toml_file(experiment)
-        digest = hashlib.sha256(experiment.read_bytes() + b"\0" + grid.read_bytes()).hexdigest()[:16]
+        asked = read.model_dump_json(exclude=_WORDS, exclude_defaults=True).encode()
+        digest = hashlib.sha256(experiment.read_bytes() + b"\0" + asked).hexdigest()[:16]
         return cls(name=name, experiment=experiment, grid=read, source=digest)
 
     @property
