@@ -22,6 +22,7 @@ from fedlearn.config.remedies import RemediesConfig
 from fedlearn.config.section import Name, Section
 from fedlearn.config.server import AggregationConfig, AlgorithmConfig, CohortConfig
 from fedlearn.config.simulation import BaselinesConfig, FaultsConfig
+from fedlearn.config.tasks import TaskConfig
 from fedlearn.config.training import ModelConfig, TrainingConfig
 
 
@@ -48,12 +49,17 @@ class ExperimentConfig(Section):
     metrics: list[str] = Field(
         default=["accuracy", "f1", "recall"],
         min_length=1,
-        description="accuracy, precision, recall, f1, auc, loss, or module:Name",
+        description="accuracy, precision, recall, f1, auc, loss; mse, mae, r2 of regression; or module:Name",
     )
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     remedies: RemediesConfig = Field(default_factory=RemediesConfig)
+    tasks: dict[str, TaskConfig] = Field(
+        default={},
+        description="multi-task learning: task → its clients (patterns), outputs, loss and metrics; heads"
+        " stay at the clients",
+    )
     algorithm: AlgorithmConfig = Field(default_factory=AlgorithmConfig)
     personalisation: PersonalisationConfig = Field(default_factory=PersonalisationConfig)
     aggregation: AggregationConfig = Field(default_factory=AggregationConfig)

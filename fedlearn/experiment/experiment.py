@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +31,7 @@ from fedlearn.experiment.compression import check_compression, compressor_of
 from fedlearn.experiment.kept import KeptParts, check_kept, check_personal
 from fedlearn.experiment.pace import check_fleet
 from fedlearn.experiment.population import (
+    HeldOut,
     Population,
     check_data_set_name,
     from_data_set,
@@ -52,6 +53,7 @@ from fedlearn.experiment.reserved import reserve
 from fedlearn.experiment.shared import check_shared_noise
 from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
 from fedlearn.experiment.synthesis import check_synthesis
+from fedlearn.experiment.tasks import check_tasks, config_of_task, task_of, with_single_output
 from fedlearn.fleet import Fleet
 from fedlearn.models import MODELS
 from fedlearn.models.standardised import Standardised
@@ -82,7 +84,7 @@ class Experiment:
       config: the configuration.
       model: an own model: a module, or a callable that builds one; None takes ``config.model``.
       clients: own data: client id → map-style data set of (inputs, target); None takes ``config.data``.
-      test: own held-out data; with ``clients`` only.
+      test: own held-out data, of all or by client id; with ``clients`` only.
       loss: an own loss ``(outputs, targets) -> mean over the batch``; None takes ``training.loss``.
       metrics: own metrics by name, ``(targets, probabilities) -> float``; None takes ``config.metrics``.
       fleet: own machines, with ``config.fleet.enabled``: how fast clients are and when they are online;
@@ -98,7 +100,7 @@ class Experiment:
     config: ExperimentConfig
     model: ModelSource | None = None
     clients: Mapping[str, RecordSet] | None = None
-    test: RecordSet | None = None
+    test: HeldOut = None
     loss: Loss | None = None
     metrics: Mapping[str, Metric] | None = field(default=None)
     fleet: Fleet | None = None
@@ -123,6 +125,7 @@ class Experiment:
         check_kept(self.config, self.local_rule, self.aggregator)
         check_pretraining(self.config)
         check_synthesis(self.config)
+        check_tasks(self.config)
         check_personal(self.config, on_sites=self.known is not None)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
         initialisation_of(self.config)
@@ -138,10 +141,11 @@ class Experiment:
         )
 
     def _check_model(self) -> None:
-        """A data set knows its classes and tokens; with own objects the user says how many there are."""
+        """A data set or a task knows its classes; with own objects the user says how many there are."""
         config = self.config.model
-        known = {"shape", "vocabulary"} if self.clients is not None else {"shape", "classes", "vocabulary"}
-        own = {"vocabulary"} & config.arguments.keys()
+        told = self.clients is None or bool(self.config.tasks)
+        known = {"shape", "vocabulary", "classes"} if told else {"shape", "vocabulary"}
+        own = {"vocabulary", "classes"} & config.arguments.keys()
         label = f"model {config.name!r}"
         check_arguments(
             MODELS.resolve(config.name), config.arguments, label=label, given=frozenset(known - own)
@@ -299,6 +303,8 @@ class Experiment:
             the layers.
           ConfigError: an own model that cannot be built, or weights that cannot be read.
         """
+        if self.config.tasks:
+            return self.part(next(iter(self.config.tasks))).build_model()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             module = self._module()
@@ -316,9 +322,13 @@ class Experiment:
     def count_parameters(self) -> int:
         """Returns the number of trainable parameters, without the memory that they would take.
 
+        With tasks, of those that all share.
+
         Raises:
           ConfigError: the model cannot be built.
         """
+        if self.config.tasks:
+            return self.split.shared
         with torch.device("meta"):
             module = self.tuning.apply(self._module())
             return sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -348,10 +358,46 @@ class Experiment:
             )
         if population.vocabulary is not None:
             arguments.setdefault("vocabulary", population.vocabulary)
+        # A regression of one target has one output, where a classifier of two classes has two.
+        single = classes == 1 and self.config.training.loss != "cross-entropy"
         module: nn.Module = MODELS.build(
-            config.name, arguments, shape=population.record_shape, classes=classes
+            config.name, arguments, shape=population.record_shape, classes=2 if single else classes
         )
-        return module
+        return with_single_output(module) if single else module
+
+    def part(self, task: str) -> Experiment:
+        """Returns one task's part: the same experiment with its head, loss and metrics."""
+        if task not in self._parts:
+            self._parts[task] = replace(
+                self,
+                config=config_of_task(self.config, task),
+                clients=None,
+                test=None,
+                loss=None,
+                metrics=None,
+                known=self.population,
+            )
+        return self._parts[task]
+
+    def part_of(self, client: str) -> Experiment:
+        """Returns the part of a client's task; the experiment itself without tasks.
+
+        Raises:
+          ConfigError: the client has no task or several, or the task's body is not the one that all share.
+        """
+        if not self.config.tasks:
+            return self
+        part = self.part(task_of(self.config, client))
+        if part.split.shared != self.split.shared:
+            raise ConfigError(
+                f"client {client!r}: its task shares {part.split.shared} parameters, others"
+                f" {self.split.shared}; name what differs in model.local_layers"
+            )
+        return part
+
+    @cached_property
+    def _parts(self) -> dict[str, Experiment]:
+        return {}
 
     @cached_property
     def initial_params(self) -> Vector:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -223,8 +223,17 @@ def from_data_set(
     )
 
 
-def from_objects(clients: Mapping[str, RecordSet], test: RecordSet | None, config: DataConfig) -> Population:
+HeldOut: TypeAlias = RecordSet | Mapping[str, RecordSet] | None
+"""Held-out records: common ones, or those of each client."""
+
+
+def from_objects(clients: Mapping[str, RecordSet], test: HeldOut, config: DataConfig) -> Population:
     """Returns the population of data sets given as objects, one per client.
+
+    Args:
+      clients: client → its training records.
+      test: common held-out records, or client → its own.
+      config: declared sizes.
 
     Raises:
       ConfigError: no client, or one without a declared size.
@@ -232,18 +241,23 @@ def from_objects(clients: Mapping[str, RecordSet], test: RecordSet | None, confi
     """
     if not clients:
         raise ConfigError("clients is empty: give at least one data set")
-    if test is not None:
-        size_of(test, client="test")
-        _check_tensors(test, "test")
+    own: Mapping[str, RecordSet] = test if isinstance(test, Mapping) else {}
+    common = None if isinstance(test, Mapping) else test
+    for name, records in {**own, **({} if common is None else {"test": common})}.items():
+        size_of(records, client=name)
+        _check_tensors(records, name)
     if isinstance(clients, VirtualClients):
-        return Population(clients=VirtualData(clients, partial(_declared, config)), test=test)
+        return Population(clients=VirtualData(clients, partial(_declared, config)), test=common)
+    if own and not own.keys() <= clients.keys():
+        strange = sorted(own.keys() - clients.keys())
+        raise ConfigError(f"test has records of {', '.join(strange)}, which are no clients")
     held = {}
     for name in sorted(clients):
         size = size_of(clients[name], client=name)
         _check_tensors(clients[name], name)
         declared = _declared(config, name, size)
-        held[name] = ClientData(train=clients[name], test=None, size=size, declared_size=declared)
-    return Population(clients=held, test=test)
+        held[name] = ClientData(train=clients[name], test=own.get(name), size=size, declared_size=declared)
+    return Population(clients=held, test=common)
 
 
 def _check_tensors(records: RecordSet, name: str) -> None:

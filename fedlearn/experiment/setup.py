@@ -297,6 +297,19 @@ class RunSetup:
         """Where personal models are trained: apart from hooks that clip the federated one's gradients."""
         return personal_workbench(self.experiment)
 
+    def bench_of(self, name: str, bench: Workbench) -> Workbench:
+        """Returns where a client trains: its task has a model of its own."""
+        part = self.experiment.part_of(name)
+        if part is self.experiment:
+            return bench
+        if id(part) not in self._benches:
+            self._benches[id(part)] = part.workbench()
+        return self._benches[id(part)]
+
+    @cached_property
+    def _benches(self) -> dict[int, Workbench]:
+        return {}
+
     @cached_property
     def work(self) -> Work | None:
         """How long clients take; None where no simulated time passes."""

@@ -75,7 +75,7 @@ def _training(
 def _federated(
     setup: RunSetup, name: str, protection: Protection, bench: Workbench, data: ClientData
 ) -> Training:
-    config = setup.experiment.config
+    config, bench = setup.experiment.config, setup.bench_of(name, bench)
     if protection.shared is not None and protection.record is not None:
         return GradientSum(
             dataset=data.train,
@@ -94,4 +94,5 @@ def _federated(
         privacy=protection.record,
         noise=noise_of(config, setup.run, name),
     )
-    return setup.kept.trainer(trainer) if setup.kept.any else trainer
+    kept = setup.experiment.part_of(name).kept(setup.memory)
+    return kept.trainer(trainer) if kept.any else trainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from fedlearn._types import Vector
 from fedlearn.experiment import Experiment
@@ -42,15 +42,24 @@ def metrics_of_run(setup: RunSetup, model: FlatModel, vector: Vector, *, complet
         return metrics_on(experiment, model, experiment.population.test)
     if isinstance(setup.memory, Elsewhere):
         return {}
-    common = experiment.population.test
-    of, entries, sizes = setup.kept.models(vector, completed=completed), [], []
+    common = None if experiment.config.tasks else experiment.population.test
+    entries, sizes = [], []
     for name, data in experiment.population.clients.items():
         records = data.test if data.test is not None else common
         if records is not None:
-            model.load(of(name))
-            entries.append(metrics_on(experiment, model, records))
+            entries.append(_own_metrics(setup, model, vector, name, records, completed=completed))
             sizes.append(size_of(records, client=name))
     return weighted_mean(entries, sizes)
+
+
+def _own_metrics(
+    setup: RunSetup, model: FlatModel, vector: Vector, name: str, records: RecordSet, *, completed: int
+) -> Metrics:
+    """Returns the metrics of a client's own model, with the head and the metrics of its task."""
+    part = setup.experiment.part_of(name)
+    own = model if part is setup.experiment else part.build_model()
+    own.load(part.kept(setup.memory).models(vector, completed=completed)(name))
+    return metrics_on(part, own, records)
 
 
 def weighted_mean(entries: Sequence[Metrics], weights: Sequence[float]) -> Metrics:
@@ -60,8 +69,8 @@ def weighted_mean(entries: Sequence[Metrics], weights: Sequence[float]) -> Metri
     {'auc': 0.6}
     """
     means: Metrics = {}
-    for metric in entries[0] if entries else ():
-        pairs = zip((entry[metric] for entry in entries), weights, strict=True)
+    for metric in dict.fromkeys(metric for entry in entries for metric in entry):
+        pairs = zip((entry.get(metric) for entry in entries), weights, strict=True)
         defined = [(value, weight) for value, weight in pairs if value is not None]
         total = math.fsum(weight for _, weight in defined)
         means[metric] = math.fsum(value * weight for value, weight in defined) / total if defined else None
@@ -80,35 +89,31 @@ def metrics_of_clients(
         return metrics_per_client(setup.experiment, model)
     if isinstance(setup.memory, Elsewhere):
         return {}
-    return metrics_per_client(setup.experiment, model, setup.kept.models(vector, completed=completed))
+    if setup.experiment.population.virtual:
+        return {}
+    return {
+        name: _own_metrics(setup, model, vector, name, data.test, completed=completed)
+        for name, data in setup.experiment.population.clients.items()
+        if data.test is not None
+    }
 
 
-def metrics_per_client(
-    experiment: Experiment, model: FlatModel, of: Callable[[str], Vector] | None = None
-) -> dict[str, Metrics]:
-    """Returns metrics on each client's own held-out records; virtual clients have none.
-
-    Args:
-      experiment: the experiment.
-      model: of all clients; or where each one's is loaded.
-      of: client → its own model; None: all have the one that is loaded.
-    """
+def metrics_per_client(experiment: Experiment, model: FlatModel) -> dict[str, Metrics]:
+    """Returns the metrics of one model on each client's own held-out records; virtual clients have none."""
     if experiment.population.virtual:
         return {}
-    metrics = {}
-    for name, data in experiment.population.clients.items():
-        if data.test is not None:
-            if of is not None:
-                model.load(of(name))
-            metrics[name] = metrics_on(experiment, model, data.test)
-    return metrics
+    return {
+        name: metrics_on(experiment, model, data.test)
+        for name, data in experiment.population.clients.items()
+        if data.test is not None
+    }
 
 
 def spread_of(by_client: Mapping[str, Metrics]) -> dict[str, tuple[float, float]]:
     """Returns the least and the greatest value of each metric over clients."""
     spread = {}
-    for metric in next(iter(by_client.values()), {}):
-        values = [value for entry in by_client.values() if (value := entry[metric]) is not None]
+    for metric in dict.fromkeys(metric for entry in by_client.values() for metric in entry):
+        values = [value for entry in by_client.values() if (value := entry.get(metric)) is not None]
         if values:
             spread[metric] = (min(values), max(values))
     return spread

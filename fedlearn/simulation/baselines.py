@@ -49,7 +49,9 @@ def compute_baselines(experiment: Experiment, progress: Progress, *, workers: in
     ):
         if not getattr(experiment.config.baselines, name):
             computed[name] = absent(f"not asked for: baselines.{name} = true computes it")
-        elif experiment.population.test is None:
+        elif experiment.config.tasks and name != "unprotected":
+            computed[name] = absent("clients have different tasks: no one model to compare with")
+        elif experiment.population.test is None and not experiment.config.tasks:
             computed[name] = absent("there is no held-out test set")
         else:
             computed[name] = compute(experiment, progress)
@@ -130,7 +132,7 @@ def mean_of(entries: Iterable[Metrics]) -> Metrics:
     """Returns the mean of each metric over the entries where it is defined; empty without entries."""
     found = list(entries)
     means: Metrics = {}
-    for metric in found[0] if found else ():
-        values = [value for entry in found if (value := entry[metric]) is not None]
+    for metric in dict.fromkeys(metric for entry in found for metric in entry):
+        values = [value for entry in found if (value := entry.get(metric)) is not None]
         means[metric] = float(np.mean(values)) if values else None
     return means

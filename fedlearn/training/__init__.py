@@ -22,6 +22,9 @@ METRICS = Registry(
         "f1": "fedlearn.training.metrics:f1",
         "auc": "fedlearn.training.metrics:auc",
         "loss": "fedlearn.training.metrics:log_loss",
+        "mse": "fedlearn.training.metrics:mean_squared_error",
+        "mae": "fedlearn.training.metrics:mean_absolute_error",
+        "r2": "fedlearn.training.metrics:r2",
     },
 )
 """Metrics: ``(targets, probabilities) -> float`` over a whole test set."""

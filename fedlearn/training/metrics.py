@@ -1,14 +1,15 @@
-"""Metrics over a whole test set, computed from class probabilities.
+"""Metrics over a whole test set, computed from class probabilities; those of regression from outputs.
 
 Every metric takes ``targets`` (n,) int64 and ``probabilities`` (n, classes) float32 whose rows sum
-to one. With two classes precision, recall and F1 are those of class 1; with more, the mean over
-classes (macro). A test set of one class has no AUC, nor has a model whose outputs are not finite: NaN.
+to one; those of regression take targets and outputs (n, k) as they are. With two classes precision,
+recall and F1 are those of class 1; with more, the mean over classes (macro). A test set of one class
+has no AUC, nor has a model whose outputs are not finite: NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,36 @@ def log_loss(targets: NDArray[np.int64], probabilities: NDArray[np.float32]) -> 
     """Mean negative log-probability of the right class, in nats."""
     right = np.take_along_axis(probabilities.astype(np.float64), targets[:, None], axis=1)
     return float(-np.mean(np.log(np.clip(right, 1e-12, None))))
+
+
+def _of_outputs(metric: Metric) -> Metric:
+    """Marks a metric that takes outputs (n, k) as they are instead of class probabilities."""
+    metric.reads_outputs = True  # type: ignore[attr-defined]  # functions take attributes
+    return metric
+
+
+def reads_outputs(metric: Metric) -> bool:
+    """Returns whether a metric takes a model's outputs as they are: those of regression do."""
+    return getattr(metric, "reads_outputs", False)
+
+
+@_of_outputs
+def mean_squared_error(targets: NDArray[Any], outputs: NDArray[np.float32]) -> float:
+    """Mean over records and targets of the squared error."""
+    return float(np.mean(np.square(outputs.astype(np.float64) - targets)))
+
+
+@_of_outputs
+def mean_absolute_error(targets: NDArray[Any], outputs: NDArray[np.float32]) -> float:
+    """Mean over records and targets of the absolute error."""
+    return float(np.mean(np.abs(outputs.astype(np.float64) - targets)))
+
+
+@_of_outputs
+def r2(targets: NDArray[Any], outputs: NDArray[np.float32]) -> float:
+    """Share of the targets' variance that is explained; NaN for targets that do not vary."""
+    variance = float(np.mean(np.square(targets - targets.mean(axis=0))))
+    return 1.0 - mean_squared_error(targets, outputs) / variance if variance > 0 else float("nan")
 
 
 def _counts(

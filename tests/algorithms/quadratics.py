@@ -64,6 +64,17 @@ def averaging_fixed_point() -> NDArray[np.float64]:
     return point
 
 
+def normalised_fixed_point() -> NDArray[np.float64]:
+    """Returns where the mean of updates over their numbers of steps vanishes: Σ (rᵢ/Kᵢ)·tᵢ / Σ rᵢ/Kᵢ.
+
+    That is FedNova's (Wang et al. 2020) with plain local steps.
+    """
+    reaches = np.array([(1.0 - (1.0 - c.rate * c.curvature) ** c.steps) / c.steps for c in CLIENTS])
+    targets = np.array([client.target for client in CLIENTS])
+    point: NDArray[np.float64] = (reaches * targets).sum(axis=0) / reaches.sum(axis=0)
+    return point
+
+
 def federated(algorithm: Algorithm, *, rounds: int) -> Vector:
     """Returns the global parameters after some rounds of all clients, with equal weights."""
     rule = rule_of(algorithm)

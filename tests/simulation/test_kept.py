@@ -109,6 +109,17 @@ def test_a_run_that_starts_anew_forgets_the_one_before(experiment: Make, tmp_pat
     assert_same(tmp_path / "run", tmp_path / "other")
 
 
+@pytest.mark.parametrize("kind", KEEPING)
+def test_what_is_kept_costs_no_more(experiment: Make, tmp_path: Path, kind: str) -> None:
+    """Everything kept follows from the noised steps that plain averaging is charged for, too."""
+    entries = {}
+    for name, sections in (("plain", {}), ("keeping", KEEPING[kind])):
+        made = experiment(rounds=2, privacy=PRIVATE, reproducible_noise=True, **sections)
+        entries[name] = simulate(made, out=tmp_path / name, workers=1).privacy
+    assert entries["keeping"] == entries["plain"]
+    assert entries["plain"]
+
+
 @pytest.mark.parametrize("kind", ["scaffold", "own head"])
 def test_masked_sums_are_those_in_the_clear(experiment: Make, tmp_path: Path, kind: str) -> None:
     sections = {"training": {"learning_rate": 0.2, "local_steps": 3}, **KEEPING[kind]}
