@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from fedlearn.training import METRICS
-from fedlearn.training.metrics import accuracy, auc, f1, log_loss, precision, recall
+from fedlearn.training.metrics import (
+    accuracy,
+    auc,
+    f1,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    precision,
+    r2,
+    reads_outputs,
+    recall,
+)
 
 TARGETS = np.array([0, 0, 0, 1, 1, 1, 1, 1])
 POSITIVE = np.array([0.1, 0.2, 0.9, 0.8, 0.7, 0.6, 0.3, 0.4], np.float32)
@@ -118,5 +129,16 @@ def test_every_metric_ignores_the_order_of_records(name: str) -> None:
     targets, probabilities = dealt(3, 3)
     order = np.random.default_rng(0).permutation(len(targets))
     metric = METRICS.resolve(name)
+    if reads_outputs(metric):
+        targets, probabilities = targets[:, None], probabilities[:, :1]
     assert metric(targets[order], probabilities[order]) == pytest.approx(metric(targets, probabilities))
     assert type(metric(targets, probabilities)) is float
+
+
+def test_metrics_of_regression_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    targets, outputs = rng.normal(size=(50, 1)), rng.normal(size=(50, 1)).astype(np.float32)
+    assert mean_squared_error(targets, outputs) == pytest.approx(sk.mean_squared_error(targets, outputs))
+    assert mean_absolute_error(targets, outputs) == pytest.approx(sk.mean_absolute_error(targets, outputs))
+    assert r2(targets, outputs) == pytest.approx(sk.r2_score(targets, outputs))
+    assert np.isnan(r2(np.ones((3, 1)), np.zeros((3, 1), np.float32)))
