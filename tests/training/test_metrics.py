@@ -137,8 +137,10 @@ def test_every_metric_ignores_the_order_of_records(name: str) -> None:
 
 def test_metrics_of_regression_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
-    targets, outputs = rng.normal(size=(50, 1)), rng.normal(size=(50, 1)).astype(np.float32)
+    targets: NDArray[Any] = rng.normal(size=(50, 1))
+    outputs = rng.normal(size=(50, 1)).astype(np.float32)
     assert mean_squared_error(targets, outputs) == pytest.approx(sk.mean_squared_error(targets, outputs))
     assert mean_absolute_error(targets, outputs) == pytest.approx(sk.mean_absolute_error(targets, outputs))
     assert r2(targets, outputs) == pytest.approx(sk.r2_score(targets, outputs))
-    assert np.isnan(r2(np.ones((3, 1)), np.zeros((3, 1), np.float32)))
+    still: NDArray[Any] = np.ones((3, 1))
+    assert np.isnan(r2(still, np.zeros((3, 1), np.float32)))
