@@ -50,7 +50,9 @@ def finish(
     if engine != "sites":
         holdings = holdings_of(setup.experiment.population)
         directory.write(HOLDINGS_FILE, holdings.model_dump_json(indent=2) + "\n")
-    directory.write("report.html", report_page(Material.read(directory, result)))
+    if engine != "inprocess":
+        # A simulation in one program is amended at once, and reported then: a page takes half a second.
+        directory.write("report.html", report_page(Material.read(directory, result)))
     directory.write("result.json", result.to_json() + "\n")
     return result.model_copy(update={"directory": directory.path})
 

@@ -81,7 +81,12 @@ def simulate(
             counted = {"main": watch.by_phase().values(), **engine.worker_seconds}
             profiled = Profile.of(time.perf_counter() - clock, counted)
             opened.directory.write(PROFILE_FILE, profiled.model_dump_json(indent=2) + "\n")
-        baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
+        try:
+            baselines = baselines_of(experiment, progress, under_ledger=bool(ledgers), workers=workers)
+        except BaseException:
+            # What the run gave is reported without its comparisons.
+            amend(opened.directory, result, result.baselines)
+            raise
         own = own_models_of(setup, opened.directory, progress, under_ledger=bool(ledgers))
         spent = round(_cpu_seconds() - started, 3)
         timed = result.model_copy(update={"timing": result.timing.model_copy(update={"cpu_s": spent})})

@@ -17,6 +17,7 @@ from fedlearn.experiment.setup import RunSetup
 from fedlearn.privacy.accounting import epsilon
 from fedlearn.runs.execution import Execution
 from fedlearn.runs.progress import RoundReport, Silent
+from fedlearn.runs.report import Material, report_page
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun
 from fedlearn.simulation import simulate
@@ -44,6 +45,7 @@ def test_a_run_leaves_a_complete_directory(experiment: Make, tmp_path: Path) -> 
     assert names == {
         "checkpoint",
         "experiment.toml",
+        "holdings.json",
         "model.safetensors",
         "privacy_statement.json",
         "privacy_statement.md",
@@ -51,6 +53,7 @@ def test_a_run_leaves_a_complete_directory(experiment: Make, tmp_path: Path) -> 
         "report.html",
         "result.json",
         "rounds.jsonl",
+        "signature.json",
     }
     assert Result.load(tmp_path / "run") == result
     assert result.rounds == 3
@@ -221,3 +224,30 @@ def test_progress_is_told_of_every_round(experiment: Make, tmp_path: Path) -> No
 
     simulate(experiment(), out=tmp_path / "run", progress=Watch())
     assert [report.round for report in told] == [1, 2, 3]
+
+
+def test_a_run_whose_comparisons_are_broken_off_is_reported_without_them(
+    experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedlearn.simulation.simulate.baselines_of", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(experiment(rounds=1), out=tmp_path, workers=1)
+    assert "not computed" in (tmp_path / "report.html").read_text("utf-8")
+    assert Result.load(tmp_path).rounds == 1
+
+
+def test_a_report_is_written_once(
+    experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[Material] = []
+
+    def noted(material: Material) -> str:
+        pages.append(material)
+        return report_page(material)
+
+    monkeypatch.setattr("fedlearn.runs.finish.report_page", noted)
+    simulate(experiment(rounds=1), out=tmp_path, workers=1)
+    assert len(pages) == 1
