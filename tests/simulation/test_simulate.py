@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -232,7 +233,9 @@ def test_a_run_whose_comparisons_are_broken_off_is_reported_without_them(
     def broken_off(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fedlearn.simulation.simulate.baselines_of", broken_off)
+    # The package's name for the module is the function's.
+    module = importlib.import_module("fedlearn.simulation.simulate")
+    monkeypatch.setattr(module, "baselines_of", broken_off)
     with pytest.raises(KeyboardInterrupt):
         simulate(experiment(rounds=1), out=tmp_path, workers=1)
     assert "not computed" in (tmp_path / "report.html").read_text("utf-8")
