@@ -59,15 +59,16 @@ class Wire:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
-            writer.transport.abort()
-            return
+        back: asyncio.StreamWriter | None = None
         with suppress(OSError):
-            there, back = await asyncio.open_connection(*self._target)
-            life = next(self._lives)
-            self._writers |= {writer, back}
-            await asyncio.gather(self._pump(reader, back, life), self._pump(there, writer, life))
-            self._writers -= {writer, back}
+            if not self._cut:
+                there, back = await asyncio.open_connection(*self._target)
+                life = next(self._lives)
+                self._writers |= {writer, back}
+                await asyncio.gather(self._pump(reader, back, life), self._pump(there, writer, life))
+        for end in filter(None, (writer, back)):
+            end.transport.abort()
+            self._writers.discard(end)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, life: int | None) -> None:
         with suppress(OSError):
