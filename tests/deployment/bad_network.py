@@ -67,7 +67,7 @@ class Wire:
                 self._writers |= {writer, back}
                 await asyncio.gather(self._pump(reader, back, life), self._pump(there, writer, life))
         for end in filter(None, (writer, back)):
-            end.transport.abort()
+            end.close()  # what is left in its buffer is still sent
             self._writers.discard(end)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, life: int | None) -> None:
