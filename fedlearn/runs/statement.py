@@ -144,7 +144,8 @@ def statement_of(setup: RunSetup, course: Course) -> Statement:
 
 
 def _clipping(setup: RunSetup) -> dict[str, str] | None:
-    if all(part.record is None for part in setup.protections.values()):
+    privacy = setup.experiment.config.privacy
+    if not privacy.enabled or privacy.unit != "record":
         return None
     from fedlearn.training.clip_rules import rules_of  # with Opacus, which was needed to get here
 

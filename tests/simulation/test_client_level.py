@@ -91,7 +91,8 @@ class TestEveryMode:
 
             return source
 
-        monkeypatch.setattr(RunSetup, "_noise", noted)
+        for module in ("clients", "setup"):
+            monkeypatch.setattr(f"fedlearn.experiment.{module}.noise_of", noted)
         setup, clients, course = run(experiment(data=EIGHT, aggregation=UNIFORM, **MODES[mode]))
         assert setup.mechanism is not None
         blocks = 1 + setup.mechanism.sums.bits

@@ -21,7 +21,7 @@ class Shift:
 
     >>> image = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
     >>> Shift(pixels=1).view(image, torch.Generator().manual_seed(3))[0, 0, 0].tolist()
-    [0.0, 0.0, 1.0, 2.0]
+    [1.0, 2.0, 3.0, 3.0]
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
