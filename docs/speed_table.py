@@ -37,7 +37,8 @@ def figures(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 def row(figure: Mapping[str, Any]) -> str:
     """Returns one row of the table."""
     spread = figure.get("spread")
-    ours = f"{figure['ours']} {figure['unit']}" + (f" ({spread[0]}–{spread[1]})" if spread else "")
+    unit = "" if figure["unit"] == "1" else " " + str(figure["unit"]).replace("_", " ")
+    ours = f"{figure['ours']}{unit}" + (f" ({spread[0]}–{spread[1]})" if spread else "")
     met = {True: "yes", False: "no", None: "–"}[figure.get("holds")]
     cells = (figure["name"], ours, figure.get("reference"), figure.get("ratio"), figure.get("bar"), met)
     return "| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |"
