@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -123,6 +124,7 @@ def chromium(program: str) -> Iterator[Tab]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "HOME": profile, "XDG_CACHE_HOME": profile, "XDG_CONFIG_HOME": profile},
         )
         try:
             with connect(_address(process), max_size=None, open_timeout=_PATIENCE) as connection:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,41 @@ def test_a_missing_library_names_its_extra(library: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtra, match=r"pip install 'fedlearn\[export\]'"):
         OnnxFile()
+
+
+OPENS_A_MODEL = """
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fedlearn.results.export.onnx_file import OnnxFile
+
+file = OnnxFile()
+from onnx import TensorProto, helper, save
+
+values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("inputs", "outputs")]
+node = helper.make_node("Identity", ["inputs"], ["outputs"])
+graph = helper.make_graph([node], "same", values[:1], values[1:])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+save(model, sys.argv[1])
+import numpy as np
+
+assert file.open(Path(sys.argv[1]))(np.ones(1, np.float32)) == 1.0
+"""
+
+
+def test_nobody_is_told_that_onnx_runtime_is_used(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    heard = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in heard}
+    subprocess.run(
+        [sys.executable, "-c", OPENS_A_MODEL, str(tmp_path / "same.onnx")],
+        env={**environment, "HOME": str(home)},
+        check=True,
+    )
+    assert list(home.rglob("*")) == []  # its identifier of the machine, first of all
 
 
 weights = arrays(

@@ -15,6 +15,9 @@ from fedlearn.runs.result import Result
 _LONGEST_LIST = 40
 _USES = {
     ".onnx": """```python
+import os
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else ONNX Runtime may tell its maker of this process
 import numpy as np, onnxruntime
 
 session = onnxruntime.InferenceSession("{file}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ INPUT, OUTPUT = "inputs", "outputs"
 class OnnxFile:
     """One ``.onnx`` file with its weights inside.
 
+    ONNX Runtime is asked to tell nobody that it is used (``ORT_DISABLE_TELEMETRY``): its
+    Linux builds report each process unless they are asked not to.
+
     Raises:
       MissingExtra: onnx, onnxscript or onnxruntime is not installed.
     """
@@ -26,6 +30,7 @@ class OnnxFile:
     suffix = ".onnx"
 
     def __init__(self) -> None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # heeded only before the first import
         with extra("export"):
             import onnx
             import onnxruntime
