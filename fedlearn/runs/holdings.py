@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.data import TensorDataset
 
-from fedlearn.errors import RunDirectoryError
 from fedlearn.experiment.population import ClientData, Population
+from fedlearn.runs.optional_part import optional_part
 from fedlearn.training.batches import RecordSet
 
 HOLDINGS_FILE = "holdings.json"
@@ -51,16 +51,7 @@ class Holdings(BaseModel):
         Raises:
           RunDirectoryError: the file is there and is not one.
         """
-        path = directory / HOLDINGS_FILE
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-            raise RunDirectoryError(
-                f"{path} cannot be read: {reason}; remove it, and the report does without"
-            ) from None
+        return optional_part(cls, directory / HOLDINGS_FILE)
 
 
 def holdings_of(population: Population) -> Holdings:

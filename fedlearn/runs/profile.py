@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from fedlearn.errors import RunDirectoryError
+from fedlearn.runs.optional_part import optional_part
 from fedlearn.stopwatch import PHASES, Phase
 
 PROFILE_FILE = "profile.json"
@@ -63,13 +63,4 @@ class Profile(BaseModel):
         Raises:
           RunDirectoryError: the file is there and is not one.
         """
-        path = directory / PROFILE_FILE
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValidationError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-            raise RunDirectoryError(
-                f"{path} cannot be read: {reason}; remove it, and the report does without"
-            ) from None
+        return optional_part(cls, directory / PROFILE_FILE)
