@@ -20,6 +20,7 @@ from fedlearn.federation import terms
 from fedlearn.federation.envelope import seal
 from fedlearn.federation.private_files import read_signing_key
 from fedlearn.federation.terms import Inquiry, Proposal, Refusal
+from fedlearn.privacy import store
 from fedlearn.privacy.chain import check_chain
 from fedlearn.privacy.release import latest, read, spent
 from fedlearn.rounds.messages import Failure, TrainRequest, decode_reply, encode
@@ -382,6 +383,38 @@ def test_a_tampered_ledger_stops_the_site(sites: Sites) -> None:
         database.execute("DELETE FROM rows WHERE length = 2")
     with pytest.raises(TamperedLedger, match="restore the newest copy"):
         agent_of(sites.kits, "client-0")
+
+
+def test_a_locked_ledger_trains_nothing_and_the_site_s_log_says_so(
+    sites: Sites, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store, "_BUSY_SECONDS", 0.001)
+    sites.restart("client-0")
+    setup = setup_of(sites, agreement(sites).reach(site_names()))
+    with (
+        contextlib.closing(
+            sqlite3.connect(sites.kits.site("client-0") / "state" / "ledger.sqlite", isolation_level=None)
+        ) as other,
+        caplog.at_level("INFO", logger="fedlearn.site"),
+    ):
+        sites.faults["client-0"] = locks_before_training(other)
+        outcome = run_round(sites, setup, setup.experiment.initial_params, 0)
+    assert outcome.dropped == {"client-0": "LedgerUnavailable"}
+    assert account_of(sites, "client-0").steps == 0
+    (failed,) = [record for record in caplog.records if record.getMessage() == "request failed"]
+    assert failed.told["error"] == "LedgerUnavailable"  # type: ignore[attr-defined]  # set by told
+    assert "locked" in failed.told["reason"]  # type: ignore[attr-defined]
+
+
+def locks_before_training(ledger: sqlite3.Connection) -> Any:
+    """Keeps everybody else from writing to a ledger from the third request on: that is the training."""
+    asked = iter(range(2))
+
+    def fault(message: Message) -> None:
+        if next(asked, None) is None and not ledger.in_transaction:
+            ledger.execute("BEGIN EXCLUSIVE")
+
+    return fault
 
 
 def test_the_experiment_of_these_tests_has_five_clients() -> None:

@@ -139,7 +139,7 @@ class Agent:
         if self._current is None:
             raise UnknownClient(f"run {request.run[:64]!r} was not accepted here")
         started = self._clock()
-        answer = self._current.handle(message)
+        answer = self._current.answer(message)
         self.counters.run, self.counters.round = request.run, request.round
         self.counters.rounds += bool(answer.vectors)
         told(

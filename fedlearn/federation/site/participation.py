@@ -99,6 +99,10 @@ class Participation:
             latches=latches,
         )
 
-    def handle(self, message: Message) -> Message:
-        """Returns the client's reply; what it released is committed in the ledger before this returns."""
-        return self._client.handle(message)
+    def answer(self, message: Message) -> Message:
+        """Returns the client's reply; what it released is committed in the ledger before this returns.
+
+        Raises:
+          FedLearnError: what :meth:`fedlearn.rounds.client.Client.answer` raises.
+        """
+        return self._client.answer(message)
