@@ -12,7 +12,8 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,16 @@ def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     folder = tmp_path_factory.mktemp("five") / "kits"
     with running(runs(6), folder, policy=policy, begun=False) as machines:
         disk = machines.folder("client-0") / "state"
-        mounted = mount(disk)
+        # What Flower caches and deletes beside the agent would make room again on a full disk.
+        if mount(disk):
+            mount(disk / "flwr")
         try:
             machines.start()
             machines.await_connected()
             yield machines
             machines.stop()
         finally:
-            if mounted:
+            if disk.is_mount():
                 subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
@@ -244,46 +247,39 @@ def test_a_clock_off_by_an_hour_is_called_clock(five: Machines) -> None:
     assert told["reason"].startswith("clock: ")
 
 
-def test_a_locked_ledger_trains_nothing_and_says_so(five: Machines) -> None:
-    site = "client-4"
-    ledger = five.folder(site) / "state" / "ledger.sqlite"
-    before = five.account(site).steps
-    Stumble(step="advertise", how="stopped").tell(five.folder(site))
+def check_that_nothing_is_trained(
+    machines: Machines, site: str, *, before: str, taken: Callable[[], AbstractContextManager[Any]]
+) -> None:
+    """Runs a round in which a site's ledger is ``taken`` before a step."""
+    steps = machines.account(site).steps
+    Stumble(step=before, how="stopped").tell(machines.folder(site))
     config = private(1)
-    run = five.submit(config)
-    pid = await_standstill(five, site)
-    held = lock(ledger)
-    os.kill(pid, signal.SIGCONT)
-    follow(run, config, quiet=True)
-    held.close()
-    (only,) = five.rounds(run)
+    run = machines.submit(config)
+    pid = await_standstill(machines, site)
+    with taken():
+        os.kill(pid, signal.SIGCONT)
+        follow(run, config, quiet=True)
+    (only,) = machines.rounds(run)
     assert only["dropped"] == {site: "LedgerUnavailable"}
-    assert five.account(site).steps == before
-    five.await_event(site, "request failed", error="LedgerUnavailable")
+    assert machines.account(site).steps == steps
+    machines.await_event(site, "request failed", error="LedgerUnavailable")
+
+
+def test_a_locked_ledger_trains_nothing_and_says_so(five: Machines) -> None:
+    ledger = five.folder("client-4") / "state" / "ledger.sqlite"
+    check_that_nothing_is_trained(five, "client-4", before="advertise", taken=lambda: closing(lock(ledger)))
 
 
 def test_a_full_disk_trains_nothing_and_says_so(five: Machines) -> None:
-    site = "client-0"
-    state = five.folder(site) / "state"
+    state = five.folder("client-0") / "state"
     if not state.is_mount():
         pytest.skip("a disk of a few megabytes cannot be mounted here")
-    before = five.account(site).steps
-    Stumble(step="inputs", how="stopped").tell(five.folder(site))
-    config = private(1)
-    run = five.submit(config)
-    pid = await_standstill(five, site)
-    ballast = fill(state / "ballast")
-    os.kill(pid, signal.SIGCONT)
-    follow(run, config, quiet=True)
-    ballast.unlink()
-    (only,) = five.rounds(run)
-    assert only["dropped"] == {site: "LedgerUnavailable"}
-    assert five.account(site).steps == before
-    five.await_event(site, "request failed", error="LedgerUnavailable")
+    check_that_nothing_is_trained(five, "client-0", before="inputs", taken=lambda: filled(state / "ballast"))
 
 
-def fill(file: Path) -> Path:
-    """Writes a file until its disk is full."""
+@contextmanager
+def filled(file: Path) -> Iterator[None]:
+    """Writes a file until its disk is full, and removes it afterwards."""
     with file.open("wb", buffering=0) as ballast:
         for size in (1 << 16, 1):
             try:
@@ -291,7 +287,10 @@ def fill(file: Path) -> Path:
                     pass
             except OSError:
                 continue
-    return file
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 def test_a_tampered_ledger_keeps_the_site_out(five: Machines) -> None:
