@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -24,15 +25,16 @@ class Wire:
 
     def __init__(self, host: str, port: int, *, delay: float, breaks_after: int) -> None:
         self._target = ("127.0.0.1", port)
+        self._host = host
         self._delay = delay
         self._lives = itertools.cycle([breaks_after, None, None])
         self._cut = False
         self._writers: set[asyncio.StreamWriter] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._ready: Future[tuple[asyncio.AbstractEventLoop, int]] = Future()
+        self._over = asyncio.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
         self._thread.start()
-        server = self._run(asyncio.start_server(self._carry, host, 0))
-        self.port: int = server.sockets[0].getsockname()[1]
+        self._loop, self.port = self._ready.result()
         self.broken = 0
 
     def cut(self) -> None:
@@ -40,8 +42,7 @@ class Wire:
 
         async def end() -> None:
             self._cut = True
-            for writer in list(self._writers):
-                writer.transport.abort()
+            self._abort()
 
         self._run(end())
 
@@ -50,21 +51,35 @@ class Wire:
         self._cut = False
 
     def close(self) -> None:
-        """Ends the thread."""
-        self.cut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Ends everything, the thread too."""
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._carry, self._host, 0)
+        self._ready.set_result((asyncio.get_running_loop(), server.sockets[0].getsockname()[1]))
+        await self._over.wait()
+        self._cut = True
+        self._abort()
+        while self._writers:
+            await asyncio.sleep(self._delay)
+        server.close()
+
+    def _abort(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back: asyncio.StreamWriter | None = None
+        self._writers.add(writer)
         with suppress(OSError):
             if not self._cut:
                 there, back = await asyncio.open_connection(*self._target)
+                self._writers.add(back)
                 life = next(self._lives)
-                self._writers |= {writer, back}
                 await asyncio.gather(self._pump(reader, back, life), self._pump(there, writer, life))
         for end in filter(None, (writer, back)):
             end.close()  # what is left in its buffer is still sent

@@ -140,7 +140,8 @@ class AgentProcess:
         if self._agent is None:
             raise RuntimeError("the agent is not open")
         answer = self._agent.handle(message)
-        self._tell(ready=True)
+        if isinstance(answer, Message):  # whoever else sends something costs no write to the disk
+            self._tell(ready=True)
         return answer
 
     def _tell(self, *, ready: bool) -> None:
