@@ -4,6 +4,7 @@ Examples::
 
     fedlearn provision federation.toml --out kits
     fedlearn provision sign request.json --kits kits
+    fedlearn provision add bergen --kits kits
     fedlearn provision revoke oslo --kits kits
     fedlearn provision renew --kits kits
 """
@@ -23,8 +24,8 @@ from fedlearn.federation.roster import FederationRoster
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of ``fedlearn provision``."""
-    parser.add_argument("what", help="federation.toml, or one of sign, revoke, renew")
-    parser.add_argument("subject", nargs="?", help="sign: the request file; revoke: the site")
+    parser.add_argument("what", help="federation.toml, or one of sign, add, revoke, renew")
+    parser.add_argument("subject", nargs="?", help="sign: the request file; add, revoke: the site")
     parser.add_argument("--out", type=Path, default=Path("kits"), help="folder of new kits")
     parser.add_argument("--kits", type=Path, default=Path("kits"), help="folder of the kits to change")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carries out the action."""
-    actions = {"sign": _sign, "revoke": _revoke, "renew": _renew}
+    actions = {"sign": _sign, "add": _add, "revoke": _revoke, "renew": _renew}
     told = actions.get(arguments.what, _create)(arguments)
     if arguments.json:
         print(json.dumps(told))
@@ -58,6 +59,12 @@ def _sign(arguments: argparse.Namespace) -> dict[str, str]:
         "key": f"{request.key.hex()}: compare it with what the site told you",
         **told,
     }
+
+
+def _add(arguments: argparse.Namespace) -> dict[str, str]:
+    name = _subject(arguments)
+    kits = Kits.open(arguments.kits).add(name)
+    return {f"site {name}": str(kits.site(name)), **_distributed(kits.roster())}
 
 
 def _revoke(arguments: argparse.Namespace) -> dict[str, str]:

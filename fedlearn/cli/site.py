@@ -15,9 +15,11 @@ import json
 from pathlib import Path
 
 from fedlearn.errors import PreflightFailure
+from fedlearn.federation.site import standing
 from fedlearn.federation.site.config import SiteConfig
 
 REQUEST = "request.json"
+PARTS = {"agent": standing.AGENT, "link": standing.LINK}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     keygen.add_argument("--request", type=Path, help=f"file to send (default: {REQUEST} beside the settings)")
     check = actions.add_parser("check", help="look at everything that a start needs")
     run = actions.add_parser("run", help="run until SIGTERM")
-    run.add_argument("--part", choices=["both", "agent", "link"], default="both", help="what to run")
-    status = actions.add_parser("status", help="is it ready? exit code 0 if so")
+    status = actions.add_parser("status", help="is it ready? exit code 0 if so, else 1")
+    for action, what in ((run, "what to run"), (status, "whose settings these are")):
+        action.add_argument("--part", choices=["both", *PARTS], default="both", help=what)
     for action in (keygen, check, run, status):
         action.add_argument("--config", type=Path, default=Path("site.toml"), help="the site's settings")
         action.add_argument("--json", action="store_true", help="print JSON")
@@ -87,16 +90,15 @@ def _run(config: SiteConfig, arguments: argparse.Namespace) -> int:
 
 
 def _status(config: SiteConfig, arguments: argparse.Namespace) -> int:
-    from fedlearn.federation.site import standing
-
     state = config.path(config.state)
-    parts = {"agent": standing.read(state, standing.AGENT), "link": standing.read(state, standing.LINK)}
+    wanted = PARTS if arguments.part == "both" else {arguments.part: PARTS[arguments.part]}
+    parts = {name: standing.read(state, file) for name, file in wanted.items()}
     if arguments.json:
         print(json.dumps(parts, indent=2))
     else:
         for name, part in parts.items():
             print(f"{name:<6} {_described(part)}")
-    return 0 if standing.ready(state) else 1
+    return 0 if standing.ready(state, *wanted.values()) else 1
 
 
 def _described(part: dict[str, object]) -> str:

@@ -31,6 +31,7 @@ from fedlearn.federation.server import queue
 from fedlearn.federation.site.supervision import start_under_leash
 from fedlearn.runs.result import Result
 from fedlearn.simulation import simulate
+from tests.deployment import installed
 from tests.deployment.bad_network import Wire
 from tests.deployment.machines import PATIENCE, Machines, until
 
@@ -121,16 +122,38 @@ def provisioned(folder: Path, port: int) -> Kits:
 
 
 class Hosts(Machines):
-    """Machines whose sites run in namespaces of their own."""
+    """Machines whose sites are installed in namespaces of their own."""
 
     def _start(self, name: str) -> Any:
+        kit = self.folder(name)
         if name == "server":
-            command = [*FEDLEARN, "server", "run", "--config", str(self.folder(name) / "server.toml")]
+            command = [*FEDLEARN, "server", "run", "--config", str(kit / "server.toml")]
         else:
-            command = ["ip", "netns", "exec", f"fl-{name}", *FEDLEARN]
-            command += ["site", "run", "--config", str(self.folder(name) / "site.toml")]
-        with (self.folder(name) / "log.txt").open("ab") as output:
+            lib = self.lib(name)
+            lib.mkdir(mode=0o755, exist_ok=True)
+            command = ["ip", "netns", "exec", f"fl-{name}", *installed.command(kit, lib)]
+        with (kit / "log.txt").open("ab") as output:
             return start_under_leash(command, environment=dict(os.environ), output=output)
+
+    def lib(self, name: str) -> Path:
+        """Returns what is ``/var/lib`` on a site's host."""
+        return self.federation.kits.folder.parent / f"lib-{name}"
+
+    def settings(self, name: str, part: str) -> Path:
+        """Returns the installed settings of one part of a site."""
+        return self.lib(name) / {"agent": "fedlearn", "link": "fedlearn-link"}[part] / "site.toml"
+
+    def is_connected(self, site: str) -> bool:
+        """Returns whether ``fedlearn site status`` says so of both parts."""
+        return all(
+            subprocess.run(
+                [*FEDLEARN, "site", "status", "--part", part, "--config", self.settings(site, part)],
+                capture_output=True,
+                check=False,
+            ).returncode
+            == 0
+            for part in ("agent", "link")
+        )
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +165,16 @@ def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     for name, wire in wires.items():
         file = kits.site(name) / "site.toml"
         values = toml_file(file)
-        values["link"]["superlink"] = f"{SERVER}:{wire.port}"
+        values["link"] |= {"superlink": f"{SERVER}:{wire.port}", "user": "fedlearn-link"}
         file.write_text(tomli_w.dumps(values), encoding="utf-8")
     found = Hosts(SimpleNamespace(kits=kits, warm=False))  # type: ignore[arg-type]
     fedlearn("server", "check", "--config", kits.server / "server.toml")
     try:
-        found.start()
+        found.start("server")
+        until(lambda: "server ready" in (kits.server / "log.txt").read_text(), "the start of the server")
+        for name in NAMES:
+            fedlearn("site", "check", "--config", kits.site(name) / "site.toml", space=f"fl-{name}")
+        found.start(*NAMES)
         yield found, wires
     finally:
         found.stop()
@@ -161,11 +188,6 @@ def test_a_federation_by_the_page_gives_the_accuracy_of_the_simulation(
 ) -> None:
     machines, wires = hosts
     machines.await_connected()
-    for name in NAMES:
-        machines.await_event(name, "agent ready")
-        settings = machines.folder(name) / "site.toml"
-        until(lambda: is_ready(settings), f"the readiness of {name}")  # noqa: B023
-        fedlearn("site", "check", "--config", settings, space=f"fl-{name}")
     said = fedlearn("submit", QUICKSTART, "--config", machines.folder("server") / "server.toml")
     run = Path(said.strip().splitlines()[-1])
     result = Result.load(run)
@@ -188,11 +210,6 @@ def accuracy(result: Result) -> float:
     value = result.final["accuracy"]
     assert value is not None
     return float(value)
-
-
-def is_ready(config: Path) -> bool:
-    command = [*FEDLEARN, "site", "status", "--config", str(config)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "namespaces")

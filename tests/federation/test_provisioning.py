@@ -5,10 +5,13 @@ from __future__ import annotations
 import configparser
 import datetime
 import ipaddress
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
@@ -28,6 +31,7 @@ from tests.federation.sites import kits_in
 
 NOW = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
 SITES = ["oslo", "rome", "york"]
+KIT_OR_DATA = {".", "./nginx.conf", "${FEDLEARN_DATA"}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +134,7 @@ def test_a_request_is_signed_by_its_own_key(tmp_path: Path) -> None:
 
 
 def test_a_stranger_cannot_be_enrolled(kits: Kits, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"not in federation\.toml"):
+    with pytest.raises(ConfigError, match="none of the federation"):
         kits.enrol(keys.make_keys("evil", key=tmp_path / "a", node_key=tmp_path / "b"))
 
 
@@ -142,6 +146,23 @@ def test_revoking_makes_the_rosters_next_version_in_every_kit(tmp_path: Path) ->
     assert len(rosters) == 1
     assert main(["provision", "revoke", "rome", "--kits", str(kits.folder)]) == ConfigError.exit_code
     assert main(["provision", "revoke", "--kits", str(kits.folder)]) == ConfigError.exit_code
+
+
+@pytest.mark.parametrize("made_at", ["kit", "site"])
+def test_a_site_that_is_added_has_a_kit_like_the_others(tmp_path: Path, made_at: str) -> None:
+    kits = kits_in(tmp_path / "kits", sites=SITES, keys=made_at)
+    version = kits.roster().version
+    assert main(["provision", "add", "bergen", "--kits", str(kits.folder)]) == 0
+    kits = Kits.open(kits.folder)
+    assert kits.config.sites == [*SITES, "bergen"]
+    assert ("bergen" in kits.roster().members) == (made_at == "kit")
+    assert kits.roster().version == version + 1
+    files = {name: {path.name for path in kits.site(name).iterdir()} for name in ("bergen", "oslo")}
+    assert files["bergen"] == files["oslo"]
+    with pytest.raises(ConfigError, match="already"):
+        kits.add("oslo")
+    with pytest.raises(ConfigError, match="sites"):
+        kits.add("../rome")
 
 
 def test_keys_are_never_overwritten(kits: Kits) -> None:
@@ -167,12 +188,32 @@ def test_a_mistake_in_federation_toml_is_one_line(change: dict[str, object], lin
 def test_the_units_keep_agent_and_link_apart(kits: Kits) -> None:
     agent, link = (unit(kits, part) for part in ("agent", "link"))
     assert agent["Service"]["User"] != link["Service"]["User"]
-    assert "/etc/fedlearn" in link["Service"]["InaccessiblePaths"]
-    assert "/var/lib/fedlearn" in link["Service"]["InaccessiblePaths"]
+    assert link["Service"]["InaccessiblePaths"] == "-/var/lib/fedlearn"
     for one in (agent, link):
         assert one["Service"]["NoNewPrivileges"] == "yes"
         assert one["Service"]["ProtectSystem"] == "strict"
     assert agent["Service"]["IPAddressDeny"] == "any"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_takes_the_units(kits: Kits, tmp_path: Path) -> None:
+    for file in [*kits.site("oslo").glob("*.service"), *kits.server.glob("*.service")]:
+        text = file.read_text().replace("/opt/fedlearn/bin/fedlearn", "/bin/true")
+        (tmp_path / file.name).write_text(text)
+    command = ["systemd-analyze", "verify", *map(str, sorted(tmp_path.glob("*.service")))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("kit", ["server", "sites/oslo"])
+def test_containers_get_their_files_before_they_start(kits: Kits, kit: str) -> None:
+    compose = yaml.safe_load((kits.folder / kit / "compose.yaml").read_text())
+    services, volumes = compose["services"], set(compose["volumes"])
+    for name, service in services.items():
+        assert {volume.partition(":")[0] for volume in service["volumes"]} <= volumes | KIT_OR_DATA
+        if name not in {"setup", "proxy"}:
+            assert service["depends_on"] == {"setup": {"condition": "service_completed_successfully"}}
+            assert service["user"].partition(":")[0] != "0"
 
 
 def unit(kits: Kits, part: str) -> configparser.ConfigParser:

@@ -20,6 +20,9 @@ class ServerSection(Section):
     )
     host: str = Field(default="0.0.0.0", description="interface that it listens on")  # noqa: S104  # a server
     port: Port = Field(default=9092, description="its port")
+    public_port: Port | None = Field(
+        default=None, description="port that sites connect to: the proxy's; none: the server's own"
+    )
     certificate_days: int = Field(default=365, ge=1, description="how long its certificate holds")
     evaluate: Literal["nowhere", "experiment"] = Field(default="nowhere", description="see server.toml")
     warm: bool = Field(default=False, description="see server.toml")
@@ -27,6 +30,11 @@ class ServerSection(Section):
         default=None, ge=1, description="fewest sites that a run begins with; none: all"
     )
     wait_seconds: float = Field(default=600.0, gt=0, description="how long it waits for them")
+
+    @property
+    def reached_at(self) -> int:
+        """Port that sites connect to."""
+        return self.public_port or self.port
 
 
 class SiteDefaults(Section):

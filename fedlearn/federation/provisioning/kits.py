@@ -10,18 +10,21 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from fedlearn.config import validated
 from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import ConfigError, RunDirectoryError
 from fedlearn.federation.private_files import read_private, read_signing_key, write_private, write_signing_key
-from fedlearn.federation.provisioning import keys, units
+from fedlearn.federation.provisioning import keys
 from fedlearn.federation.provisioning.certificates import Pair, new_authority, new_server
 from fedlearn.federation.provisioning.config import FederationConfig
+from fedlearn.federation.provisioning.containers import server_containers, site_containers
+from fedlearn.federation.provisioning.units import server_units, site_units
 from fedlearn.federation.roster import FederationRoster, Member
 from fedlearn.federation.site.identity import read_roster
 from fedlearn.rounds.checkpoint import write_atomically
@@ -96,9 +99,29 @@ class Kits:
         """
         if request.site not in self.config.sites:
             raise ConfigError(
-                f"site {request.site!r} is not in federation.toml: {', '.join(self.config.sites)}; add it"
+                f"site {request.site!r} is none of the federation's ({', '.join(self.config.sites)}):"
+                " `fedlearn provision add` it first"
             )
         return self._next({**self.roster().members, request.site: request.member})
+
+    def add(self, name: str) -> Kits:
+        """Makes the kit of one more site; with keys of the consortium's making it is on the roster, too.
+
+        Raises:
+          ConfigError: there is such a site, or the name is none.
+        """
+        if name in self.config.sites:
+            raise ConfigError(
+                f"site {name!r} is in the federation already; `provision sign` gives it new keys"
+            )
+        values = {**self.config.model_dump(exclude_none=True), "sites": [*self.config.sites, name]}
+        kits = replace(self, config=validated(FederationConfig, values))
+        kits.site(name).mkdir(mode=0o700, parents=True)
+        kits._write_federation()
+        kits._write_site(name, self._signer().public.hex())
+        members = self.roster().members
+        kits._next(members if self.config.keys == "site" else {**members, name: kits._site_keys(name)})
+        return kits
 
     def revoke(self, name: str) -> FederationRoster:
         """Takes a site off the roster; returns the roster's next version.
@@ -118,9 +141,7 @@ class Kits:
         self._write_certificate()
 
     def _make_keys(self) -> None:
-        write_atomically(
-            self.consortium / "federation.toml", _toml(self.config.model_dump(exclude_none=True))
-        )
+        self._write_federation()
         authority = new_authority(self.config.name, now=self.now())
         write_private(self.consortium / "ca.key", authority.key)
         write_atomically(self.consortium / "ca.crt", authority.certificate)
@@ -135,6 +156,10 @@ class Kits:
             FederationRoster(name=self.config.name, version=1, server=server.public, members=members)
         )
         self._write_settings(signer.public.hex())
+
+    def _write_federation(self) -> None:
+        settings = _toml(self.config.model_dump(exclude_none=True))
+        write_atomically(self.consortium / "federation.toml", settings)
 
     def _site_keys(self, name: str) -> Member:
         folder = self.site(name)
@@ -152,13 +177,18 @@ class Kits:
 
     def _write_settings(self, consortium: str) -> None:
         write_atomically(self.server / "server.toml", _toml(self._server_settings(consortium)))
-        _write_all(self.server, units.server_files())
+        server = self.config.server
+        files = server_containers(port=server.port, public_port=server.public_port or 443)
+        _write_all(self.server, server_units() | files)
         shutil.copy(self.consortium / "ca.crt", self.server / "ca.crt")
         for name in self.config.sites:
-            folder = self.site(name)
-            write_atomically(folder / "site.toml", _toml(self._site_settings(name, consortium)))
-            _write_all(folder, units.site_files(name))
-            shutil.copy(self.consortium / "ca.crt", folder / "ca.crt")
+            self._write_site(name, consortium)
+
+    def _write_site(self, name: str, consortium: str) -> None:
+        folder = self.site(name)
+        write_atomically(folder / "site.toml", _toml(self._site_settings(name, consortium)))
+        _write_all(folder, site_units(name) | site_containers(name))
+        shutil.copy(self.consortium / "ca.crt", folder / "ca.crt")
 
     def _server_settings(self, consortium: str) -> dict[str, Any]:
         server = self.config.server
@@ -182,7 +212,7 @@ class Kits:
             "consortium": consortium,
             "data": {"source": "module:loader", "id": "records", **site.data},
             "policy": {"max_epsilon": 1.0, "max_delta": 1e-5, **site.policy},
-            "link": {"superlink": f"{server.names[0]}:{server.port}", **site.link},
+            "link": {"superlink": f"{server.names[0]}:{server.reached_at}", **site.link},
         }
         return settings | ({"limits": site.limits} if site.limits else {})
 

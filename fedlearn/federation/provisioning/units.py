@@ -1,10 +1,13 @@
-"""systemd units and Compose files, generated rather than described.
+"""systemd units and what installs them, generated rather than described.
 
 Agent and SuperNode run as two users. The SuperNode's, under which code sent by the server runs, can
 write nowhere but its own state, and reach nothing of the site's but the agent's socket.
 """
 
 from __future__ import annotations
+
+AGENT, LINK, SERVER = "/var/lib/fedlearn", "/var/lib/fedlearn-link", "/var/lib/fedlearn-server"
+"""Folders that the parts are installed in; settings and state of a part lie in its own."""
 
 _HARDENING = """\
 NoNewPrivileges=yes
@@ -21,7 +24,7 @@ CapabilityBoundingSet=
 UMask=0077
 """
 
-_AGENT = """\
+_AGENT_UNIT = """\
 # Holds records, keys and budget of site {site}. Reaches no network.
 [Unit]
 Description=fedlearn site agent ({site})
@@ -31,11 +34,12 @@ After=local-fs.target
 User=fedlearn-agent
 Group=fedlearn-agent
 SupplementaryGroups=fedlearn-link
-ExecStart=/opt/fedlearn/bin/fedlearn site run --part agent --config /etc/fedlearn/site.toml
+ExecStart=/opt/fedlearn/bin/fedlearn site run --part agent --config {agent}/site.toml
 Restart=always
 RestartSec=2
 TimeoutStopSec=120
 StateDirectory=fedlearn
+StateDirectoryMode=0700
 RuntimeDirectory=fedlearn
 RuntimeDirectoryMode=0711
 RestrictAddressFamilies=AF_UNIX AF_INET
@@ -46,7 +50,7 @@ IPAddressAllow=localhost
 WantedBy=multi-user.target
 """
 
-_LINK = """\
+_LINK_UNIT = """\
 # Carries messages between the server and the agent's socket. Code sent by the server runs as this user.
 [Unit]
 Description=fedlearn site link ({site})
@@ -56,18 +60,19 @@ Wants=network-online.target
 [Service]
 User=fedlearn-link
 Group=fedlearn-link
-ExecStart=/opt/fedlearn/bin/fedlearn site run --part link --config /etc/fedlearn-link/site.toml
+ExecStart=/opt/fedlearn/bin/fedlearn site run --part link --config {link}/site.toml
 Restart=always
 RestartSec=5
 StateDirectory=fedlearn-link
-InaccessiblePaths=/etc/fedlearn /var/lib/fedlearn
+StateDirectoryMode=0700
+InaccessiblePaths=-{agent}
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 {hardening}
 [Install]
 WantedBy=multi-user.target
 """
 
-_SERVER = """\
+_SERVER_UNIT = """\
 [Unit]
 Description=fedlearn server
 After=network-online.target
@@ -76,123 +81,79 @@ Wants=network-online.target
 [Service]
 User=fedlearn-server
 Group=fedlearn-server
-ExecStart=/opt/fedlearn/bin/fedlearn server run --config /etc/fedlearn/server.toml
+ExecStart=/opt/fedlearn/bin/fedlearn server run --config {server}/server.toml
 Restart=always
 RestartSec=5
 TimeoutStopSec=60
-StateDirectory=fedlearn
+StateDirectory=fedlearn-server
+StateDirectoryMode=0700
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 {hardening}
 [Install]
 WantedBy=multi-user.target
 """
 
-_SITE_COMPOSE = """\
-# Two containers of one image (your own: pip install fedlearn), two users, one shared socket.
-services:
-  agent:
-    image: ${{FEDLEARN_IMAGE}}
-    user: "10001:10002"
-    command: fedlearn site run --part agent --config /etc/fedlearn/site.toml
-    network_mode: none
-    read_only: true
-    cap_drop: [ALL]
-    security_opt: ["no-new-privileges:true"]
-    restart: always
-    stop_grace_period: 2m
-    volumes:
-      - .:/etc/fedlearn:ro
-      - state:/etc/fedlearn/state
-      - socket:/etc/fedlearn/run
-      - ${{FEDLEARN_DATA}}:/data:ro
-    tmpfs: [/tmp]
-  link:
-    image: ${{FEDLEARN_IMAGE}}
-    user: "10003:10002"
-    command: fedlearn site run --part link --config /etc/fedlearn/site.toml
-    read_only: true
-    cap_drop: [ALL]
-    security_opt: ["no-new-privileges:true"]
-    restart: always
-    depends_on: [agent]
-    volumes:
-      - ./site.toml:/etc/fedlearn/site.toml:ro
-      - ./ca.crt:/etc/fedlearn/ca.crt:ro
-      - ./node.key:/etc/fedlearn/node.key:ro
-      - link-state:/etc/fedlearn/state
-      - socket:/etc/fedlearn/run
-    tmpfs: [/tmp]
-volumes:
-  state:
-  link-state:
-  socket:
-# site {site}
+_INSTALL = """\
+#!/bin/sh
+# Installs this kit where its units expect it, each part for a user of its own. Run it as root, in this
+# folder, and again after any file here has changed; state is left alone.
+set -eu
+
+user() {{
+  id "$1" >/dev/null 2>&1 || useradd --system --user-group --home-dir / --shell /usr/sbin/nologin "$1"
+}}
+
+put() {{ # USER FOLDER FILE...
+  owner=$1 folder=$2
+  shift 2
+  user "$owner"
+  install -d -o "$owner" -g "$owner" -m 0700 "$folder"
+  install -o "$owner" -g "$owner" -m 0600 "$@" "$folder"
+}}
+
+start() {{ # UNIT...
+  install -m 0644 "$@" /etc/systemd/system
+  systemctl daemon-reload
+  systemctl enable "$@"
+  systemctl restart "$@"
+}}
+
+{steps}"""
+
+_SITE_STEPS = """\
+grep -q '^user = "fedlearn-link"$' site.toml || {{
+  echo 'site.toml: say user = "fedlearn-link" in [link] first' >&2
+  exit 1
+}}
+put fedlearn-agent {agent} site.toml roster.bin ca.crt site.key
+put fedlearn-link {link} site.toml ca.crt node.key
+ln -sfn /run/fedlearn {agent}/run
+ln -sfn /run/fedlearn {link}/run
+start fedlearn-agent.service fedlearn-link.service
 """
 
-_SERVER_COMPOSE = """\
-services:
-  server:
-    image: ${FEDLEARN_IMAGE}
-    user: "10001:10001"
-    command: fedlearn server run --config /etc/fedlearn/server.toml
-    read_only: true
-    cap_drop: [ALL]
-    security_opt: ["no-new-privileges:true"]
-    restart: always
-    volumes:
-      - .:/etc/fedlearn:ro
-      - state:/etc/fedlearn/state
-    expose: ["9092"]
-    tmpfs: [/tmp]
-  proxy:
-    image: ${NGINX_IMAGE}
-    ports: ["443:443"]
-    depends_on: [server]
-    volumes:
-      - ./nginx.conf:/etc/nginx/nginx.conf:ro
-      - ./server.pem:/etc/fedlearn/server.pem:ro
-      - ./server.key:/etc/fedlearn/server.key:ro
-      - ./ca.crt:/etc/fedlearn/ca.crt:ro
-volumes:
-  state:
+_SERVER_STEPS = """\
+put fedlearn-server {server} server.toml roster.bin ca.crt server.pem server.key signing.key
+start fedlearn-server.service
 """
 
-_NGINX = """\
-# Lets sites reach Flower's fleet API and nothing else: the control API on the same port asks for no password.
-events {}
-http {
-  server {
-    listen 443 ssl;
-    ssl_certificate /etc/fedlearn/server.pem;
-    ssl_certificate_key /etc/fedlearn/server.key;
-    client_max_body_size 0;
-    proxy_request_buffering off;
-    location /v1/fleet/ {
-      proxy_pass https://server:9092;
-      proxy_ssl_trusted_certificate /etc/fedlearn/ca.crt;
-      proxy_ssl_verify on;
-      proxy_ssl_name localhost;
-      proxy_read_timeout 300s;
-    }
-    location / { return 403; }
-  }
-}
-"""
+INSTALLER = "install.sh"
 
 
-def site_files(site: str) -> dict[str, str]:
-    """Returns the files of a site's kit that start it."""
+def site_units(site: str) -> dict[str, str]:
+    """Returns the units of a site's kit, and what installs them."""
+    values = {"site": site, "agent": AGENT, "link": LINK, "hardening": _HARDENING}
     return {
-        "fedlearn-agent.service": _AGENT.format(site=site, hardening=_HARDENING),
-        "fedlearn-link.service": _LINK.format(site=site, hardening=_HARDENING),
-        "compose.yaml": _SITE_COMPOSE.format(site=site),
+        "fedlearn-agent.service": _AGENT_UNIT.format(**values),
+        "fedlearn-link.service": _LINK_UNIT.format(**values),
+        INSTALLER: _INSTALL.format(steps=_SITE_STEPS.format(**values)),
     }
 
 
-def server_files() -> dict[str, str]:
-    """Returns the files of the server's kit that start it."""
+def server_units() -> dict[str, str]:
+    """Returns the unit of the server's kit, and what installs it."""
+    values = {"server": SERVER, "hardening": _HARDENING}
     return {
-        "fedlearn-server.service": _SERVER.format(hardening=_HARDENING),
-        "compose.yaml": _SERVER_COMPOSE,
-        "nginx.conf": _NGINX,
+        "fedlearn-server.service": _SERVER_UNIT.format(**values),
+        INSTALLER: _INSTALL.format(steps=_SERVER_STEPS.format(**values)),
     }

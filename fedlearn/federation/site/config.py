@@ -89,7 +89,8 @@ class LinkSection(Section):
     node_key: str = Field(default="node.key", description="private key of the SuperNode")
     port: int = Field(default=9094, ge=1, le=65535, description="loopback port of the SuperNode's own API")
     user: str | None = Field(
-        default=None, description="user that the SuperNode runs as; none: the agent's own (for trying)"
+        default=None,
+        description="user that the SuperNode runs as, by name or as UID:GID; none: the agent's (for trying)",
     )
     fast_poll: bool = Field(default=False, description="poll every 0.2 s instead of Flower's 3 s")
     warm: bool = Field(

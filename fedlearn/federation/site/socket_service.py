@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import socket
 import struct
 import threading
@@ -141,11 +142,16 @@ def peer_user(connection: socket.socket) -> int:
 def user_and_group(name: str | None) -> tuple[int, int | None]:
     """Returns the ids of the SuperNode's user and its group; this user and None where none is named.
 
+    Args:
+      name: of the user, or ``UID:GID`` where it has no name, as in a container.
+
     Raises:
       ConfigError: no such user.
     """
     if name is None:
         return os.geteuid(), None
+    if numbers := re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", name):
+        return int(numbers[1]), int(numbers[2])
     try:
         entry = pwd.getpwnam(name)
     except KeyError:

@@ -32,9 +32,10 @@ def read(state: Path, name: str) -> dict[str, Any]:
     return {**values, "alive": _alive(int(values.get("pid", 0)))}
 
 
-def ready(state: Path) -> bool:
-    """Returns whether agent and link both live and have said that they are ready."""
-    return all(part["alive"] and part.get("ready") for part in (read(state, AGENT), read(state, LINK)))
+def ready(state: Path, *parts: str) -> bool:
+    """Returns whether the parts, by default agent and link, live and have said that they are ready."""
+    found = [read(state, part) for part in parts or (AGENT, LINK)]
+    return all(part["alive"] and part.get("ready") for part in found)
 
 
 def serve_metrics(port: int, values: Callable[[], Mapping[str, float]]) -> ThreadingHTTPServer:
