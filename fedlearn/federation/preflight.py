@@ -7,14 +7,19 @@ import os
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
 from fedlearn.errors import FedLearnError
+from fedlearn.federation.envelope import check_clock
 
 NEEDED_BYTES = 2**30
 SOON_DAYS = 30
@@ -45,7 +50,7 @@ def checked(what: str, check: Callable[[], str]) -> Finding:
         return Finding(what=what, ok=True, detail=check())
     except FedLearnError as error:
         return Finding(what=what, ok=False, detail=f"{type(error).__name__}: {error}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         return Finding(what=what, ok=False, detail=f"{type(error).__name__}: {error}")
 
 
@@ -91,6 +96,25 @@ def tls(address: str, *, ca: Path) -> str:
         raise ValueError(
             f"{address} cannot be reached: {error}; is the server up, is the port open?"
         ) from None
+
+
+def clock(address: str, *, ca: Path, now: Callable[[], float] = time.time) -> str:
+    """Returns how far this machine's clock is from the server's, by the date of an HTTPS answer.
+
+    Raises:
+      FedLearnError: so far that messages would be refused.
+      OSError: the server cannot be reached or believed.
+      ValueError: it tells no time.
+    """
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context(cafile=str(ca))
+    connection = HTTPSConnection(host.strip("[]"), int(port), timeout=10, context=context)
+    with closing(connection):
+        connection.request("HEAD", "/")
+        date = connection.getresponse().getheader("Date", "")
+    told = parsedate_to_datetime(date).timestamp()
+    check_clock(told, now=now())
+    return f"{abs(now() - told):.0f} s from the server's"
 
 
 def port_is_free(host: str, port: int) -> str:

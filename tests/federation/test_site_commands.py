@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import ssl
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from fedlearn.cli.main import main
 from fedlearn.config import DevicesConfig
-from fedlearn.errors import ConfigError, DataError, PreflightFailure
-from fedlearn.federation import hurried
+from fedlearn.errors import ClockSkew, ConfigError, DataError, PreflightFailure
+from fedlearn.federation import hurried, preflight
 from fedlearn.federation.environment import party_environment
 from fedlearn.federation.site import journal, link, standing
 from fedlearn.federation.site.config import LimitsSection, SiteConfig
@@ -25,6 +30,8 @@ from fedlearn.federation.site.preflight import check_site
 from fedlearn.federation.site.run_agent import open_agent
 from fedlearn.training.devices import Device
 from tests.federation.sites import experiment, kits_in
+
+HERE = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -79,6 +86,43 @@ def test_preflight_says_what_to_mend(config: SiteConfig) -> None:
     assert "chmod 600" in mended["keys"].detail
 
 
+class Stopped(BaseHTTPRequestHandler):
+    """A server whose clock stands still."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return "Sun, 06 Nov 1994 08:49:37 GMT"
+
+    def do_HEAD(self) -> None:  # as http.server wants it
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of that server, and the authority that it is to be believed by."""
+    kits = kits_in(tmp_path / "federation")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(kits.server / "server.pem", kits.server / "server.key")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stopped)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_address[1]}", kits.server / "ca.crt"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_clock_is_compared_with_the_servers(stopped: tuple[str, Path]) -> None:
+    address, ca = stopped
+    assert preflight.clock(address, ca=ca, now=lambda: 784111777.0 + 20) == "20 s from the server's"
+    with pytest.raises(ClockSkew, match="NTP"):
+        preflight.clock(address, ca=ca)
+
+
 def test_the_check_ends_with_its_own_code(config: SiteConfig, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(config.folder / "site.toml")
     assert main(["site", "check", "--config", file]) == PreflightFailure.exit_code
@@ -99,23 +143,36 @@ def test_status_tells_who_lives_and_why_it_waits(
     said = capsys.readouterr().out
     assert "run small-1, round 3" in said
     assert "waiting · 60 s" in said
+    assert main(["site", "status", "--config", file, "--part", "agent"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert main(["site", "status", "--config", file, "--part", "link"]) == 1
+    capsys.readouterr()
     standing.write(state, standing.LINK, {"ready": True, "state": "running", "reason": ""})
     assert main(["site", "status", "--config", file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["agent"]["pid"] == os.getpid()
 
 
 def test_metrics_are_served_on_the_loopback_interface() -> None:
-    server = standing.serve_metrics(0, lambda: {"requests": 3.0})
+    server = standing.serve_metrics(0, lambda: {"requests": 3.0, "started": 1764112345.25})
     try:
         host, port = server.server_address[:2]
         assert host == "127.0.0.1"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-            assert answer.read() == b"fedlearn_site_requests 3\n"
+            assert answer.read() == b"fedlearn_site_requests 3\nfedlearn_site_started 1764112345.25\n"
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/other")
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_every_event_is_on_the_operations_page() -> None:
+    page = (HERE / "docs" / "operating.md").read_text(encoding="utf-8")
+    sources = [file.read_text(encoding="utf-8") for file in (HERE / "fedlearn/federation/site").glob("*.py")]
+    events = {event for text in sources for event in re.findall(r'told\("([^"]+)"', text)}
+    assert {"agent ready", "answered", "refused"} <= events
+    for event in events | {"agent ended", "supernode ended"}:
+        assert f"`{event}`" in page
 
 
 def test_a_log_line_is_one_object_of_known_fields() -> None:

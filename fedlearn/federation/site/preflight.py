@@ -27,6 +27,7 @@ def check_site(config: SiteConfig) -> list[Finding]:
         checked("disk", lambda: preflight.disk(config.path(config.state))),
         checked("authority", lambda: preflight.certificate(config.path(config.link.ca))),
         checked("server", lambda: preflight.tls(config.link.superlink, ca=config.path(config.link.ca))),
+        checked("clock", lambda: preflight.clock(config.link.superlink, ca=config.path(config.link.ca))),
         checked("users", lambda: _users(config)),
     ]
 

@@ -51,7 +51,7 @@ def serve_metrics(port: int, values: Callable[[], Mapping[str, float]]) -> Threa
             if self.path != "/metrics":
                 self.send_error(404)
                 return
-            lines = "".join(f"fedlearn_site_{name} {value:g}\n" for name, value in values().items())
+            lines = "".join(f"fedlearn_site_{name} {value:.15g}\n" for name, value in values().items())
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
