@@ -26,7 +26,7 @@ from tests.bench.figure import Figure, show_groups
 from tests.deployment.machines import Machines, running, until
 from tests.federation.sites import EXPERIMENT, experiment
 
-ROUNDS = 6
+ROUNDS = 5
 BIG_WIDTH = 800_000  # × (30 + 1) + … parameters: about 100 MB of float32
 QUICKSTART = Path(__file__).parents[2] / "simulations" / "quickstart.toml"
 OPEN = {"privacy": {"enabled": False}, "secure_aggregation": {"enabled": True, "redo_without_dp": True}}
@@ -85,9 +85,9 @@ def rounds() -> Iterator[Figure]:
     medians = {}
     for name, timing in TIMINGS.items():
         with federation(masked(ROUNDS), policy=POLICY, **timing) as machines:
-            bare = bare_trips(machines, floats=62, count=3)
+            bare = bare_trips(machines, floats=62, count=2)
             done = finished(machines, masked(ROUNDS))
-            bare += bare_trips(machines, floats=62, count=3)
+            bare += bare_trips(machines, floats=62, count=2)
         medians[name] = statistics.median(steady(done))
         yield from beside(name, done, bare)
     for name in ("fast_poll", "fast_poll, warm"):
