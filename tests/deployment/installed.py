@@ -56,6 +56,15 @@ exec sleep infinity
 """
 
 
+_PROXY = """\
+kit=$1 lib=$2
+mkdir -p "$lib/nginx" "$lib/fedlearn-server"
+cp "$kit/server.pem" "$kit/server.key" "$kit/ca.crt" "$lib/fedlearn-server"
+mount --bind "$lib" /var/lib
+exec nginx -c "$kit/nginx.conf" -g 'daemon off; pid /var/lib/nginx.pid; error_log stderr;'
+"""
+
+
 def command(kit: Path, lib: Path) -> list[str]:
     """Returns the command line, for root in a mount namespace of its own, that installs a kit and runs it.
 
@@ -68,6 +77,16 @@ def command(kit: Path, lib: Path) -> list[str]:
     tops = sorted({str(top) for path in shown for top in _closed(path)})
     words = [str(kit), str(lib), sys.prefix, " ".join(tops), *map(str, shown)]
     return ["env", f"SYSTEMCTL={_SYSTEMCTL}", "sh", "-euc", _VIEW, "sh", *words]
+
+
+def proxy(kit: Path, lib: Path) -> list[str]:
+    """Returns the command line, in a mount namespace of its own, of the proxy of a server's kit.
+
+    Args:
+      kit: the server's.
+      lib: what is ``/var/lib`` in the view.
+    """
+    return ["sh", "-euc", _PROXY, "sh", str(kit), str(lib)]
 
 
 def _closed(path: Path) -> Iterator[Path]:

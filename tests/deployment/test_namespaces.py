@@ -1,8 +1,9 @@
 """Sites as hosts, set up by the operations page: a network namespace each, and bad wires between.
 
 Every file and key comes from the commands of ``docs/operating.md``, its ``federation.toml`` included; only
-the server's address and port, one budget and the polling are changed in it. The server listens on the
-loopback interface; what sites reach in its place are the wires.
+the server's address and ports, one budget, the polling and the link's user are changed in it. Each site is
+installed by its kit's ``install.sh``. The server listens on the loopback interface; what sites reach in its
+place are the wires, with the kit's proxy behind them.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import ssl
 import statistics
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +32,7 @@ from fedlearn.experiment import Experiment
 from fedlearn.federation.environment import free_ports
 from fedlearn.federation.provisioning.kits import Kits
 from fedlearn.federation.server import queue
+from fedlearn.federation.site import standing
 from fedlearn.federation.site.supervision import start_under_leash
 from fedlearn.runs.result import Result
 from fedlearn.simulation import simulate
@@ -64,11 +69,14 @@ def refused() -> str:
 
 
 REFUSED = refused()
+NGINX = shutil.which("nginx")
+"""The kit's proxy is put before the server where it is installed."""
 
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[None]:
     """A bridge with the server's address, and one namespace per site behind it."""
+    remove_network()  # that of a test that was killed
     try:
         ip("link", "add", "fl-bridge", "type", "bridge")
         ip("addr", "add", f"{SERVER}/24", "dev", "fl-bridge")
@@ -83,9 +91,13 @@ def network() -> Iterator[None]:
                 ip("-n", space, "link", "set", device, "up")
         yield
     finally:
-        for name in NAMES:
-            ip("netns", "del", f"fl-{name}", check=False)
-        ip("link", "del", "fl-bridge", check=False)
+        remove_network()
+
+
+def remove_network() -> None:
+    for name in NAMES:
+        ip("netns", "del", f"fl-{name}", check=False)
+    ip("link", "del", "fl-bridge", check=False)
 
 
 def fedlearn(*words: object, space: str = "") -> str:
@@ -98,7 +110,7 @@ def fedlearn(*words: object, space: str = "") -> str:
     return done.stdout
 
 
-def provisioned(folder: Path, port: int) -> Kits:
+def provisioned(folder: Path, port: int, public_port: int) -> Kits:
     """Returns the kits that the page's steps 1 and 2 make."""
     page = (HERE / "docs" / "operating.md").read_text(encoding="utf-8")
     text = next(
@@ -106,7 +118,8 @@ def provisioned(folder: Path, port: int) -> Kits:
     )
     for written, here in (
         ('"fl.example.org"', f'"{SERVER}"'),
-        ("port = 9092", f"port = {port}"),
+        ("\nport = 9092", f"\nport = {port}"),
+        ("public_port = 443", f"public_port = {public_port}"),
         ("max_epsilon = 3.0", "max_epsilon = 60.0"),
     ):
         assert written in text
@@ -125,14 +138,15 @@ class Hosts(Machines):
     """Machines whose sites are installed in namespaces of their own."""
 
     def _start(self, name: str) -> Any:
-        kit = self.folder(name)
-        if name == "server":
-            command = [*FEDLEARN, "server", "run", "--config", str(kit / "server.toml")]
+        lib = self.lib(name)
+        lib.mkdir(mode=0o755, exist_ok=True)
+        if name == "proxy":
+            command = ["unshare", "--mount", *installed.proxy(self.folder("server"), lib)]
+        elif name == "server":
+            command = [*FEDLEARN, "server", "run", "--config", str(self.folder(name) / "server.toml")]
         else:
-            lib = self.lib(name)
-            lib.mkdir(mode=0o755, exist_ok=True)
-            command = ["ip", "netns", "exec", f"fl-{name}", *installed.command(kit, lib)]
-        with (kit / "log.txt").open("ab") as output:
+            command = ["ip", "netns", "exec", f"fl-{name}", *installed.command(self.folder(name), lib)]
+        with (self.folder("server" if name == "proxy" else name) / "log.txt").open("ab") as output:
             return start_under_leash(command, environment=dict(os.environ), output=output)
 
     def lib(self, name: str) -> Path:
@@ -159,9 +173,10 @@ class Hosts(Machines):
 @pytest.fixture(scope="module")
 def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hosts, dict[str, Wire]]]:
     """A federation by the page, and the wire of each site."""
-    (port,) = free_ports(1)
-    kits = provisioned(tmp_path_factory.mktemp("hosts"), port)
-    wires = {name: Wire(SERVER, port, delay=DELAY_SECONDS, breaks_after=12) for name in NAMES}
+    port, public_port = free_ports(2)
+    kits = provisioned(tmp_path_factory.mktemp("hosts"), port, public_port)
+    reached = public_port if NGINX else port
+    wires = {name: Wire(SERVER, reached, delay=DELAY_SECONDS, breaks_after=12) for name in NAMES}
     for name, wire in wires.items():
         file = kits.site(name) / "site.toml"
         values = toml_file(file)
@@ -170,7 +185,7 @@ def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     found = Hosts(SimpleNamespace(kits=kits, warm=False))  # type: ignore[arg-type]
     fedlearn("server", "check", "--config", kits.server / "server.toml")
     try:
-        found.start("server")
+        found.start("server", *(["proxy"] if NGINX else []))
         until(lambda: "server ready" in (kits.server / "log.txt").read_text(), "the start of the server")
         for name in NAMES:
             fedlearn("site", "check", "--config", kits.site(name) / "site.toml", space=f"fl-{name}")
@@ -198,6 +213,47 @@ def test_a_federation_by_the_page_gives_the_accuracy_of_the_simulation(
     assert [entry["survivors"] for entry in machines.rounds(run)] == [5] * 20
     assert sum(wire.broken for wire in wires.values()) > 0
     assert fedlearn("verify", run).splitlines()[0].endswith("verified")
+
+
+@pytest.mark.skipif(bool(REFUSED), reason=REFUSED or "namespaces")
+@pytest.mark.parametrize(
+    ("path", "may_use"),
+    [
+        ("/run/fedlearn/agent.sock", True),
+        ("/var/lib/fedlearn-link/node.key", True),
+        ("/var/lib/fedlearn-link/site.key", False),
+        ("/var/lib/fedlearn/site.key", False),
+        ("/var/lib/fedlearn/site.toml", False),
+        ("/var/lib/fedlearn/state/ledger.sqlite", False),
+    ],
+)
+def test_the_links_user_reaches_the_agents_socket_and_nothing_else(
+    hosts: tuple[Hosts, dict[str, Wire]], path: str, may_use: bool
+) -> None:
+    machines, _ = hosts
+    machines.await_connected("client-0")
+    link, pid = machines.settings("client-0", "link").stat(), agent_pid(machines, "client-0")
+    command = ["nsenter", "--target", str(pid), "--mount", "setpriv", "--clear-groups"]
+    command += ["--reuid", str(link.st_uid), "--regid", str(link.st_gid), "test", "-w", path]
+    assert link.st_uid != 0
+    assert (subprocess.run(command, check=False).returncode == 0) == may_use
+
+
+@pytest.mark.skipif(bool(REFUSED) or not NGINX, reason=REFUSED or "nginx is not installed")
+@pytest.mark.parametrize("path", ["/", "/v1/control/get-login-details", "/v1/fleet/../control/list-runs"])
+def test_the_proxy_lets_sites_through_and_nobody_else(
+    hosts: tuple[Hosts, dict[str, Wire]], path: str
+) -> None:
+    machines, wires = hosts
+    context = ssl.create_default_context(cafile=str(machines.folder("server") / "ca.crt"))
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"https://{SERVER}:{wires['client-0'].port}{path}", context=context)
+    assert refused.value.code == 403
+    refused.value.close()
+
+
+def agent_pid(machines: Hosts, site: str) -> int:
+    return int(standing.read(machines.settings(site, "agent").parent / "state", standing.AGENT)["pid"])
 
 
 def accuracy_of(config: ExperimentConfig, folder: Path) -> float:
