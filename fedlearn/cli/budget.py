@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fedlearn.crypto.identity import verify as verify_signature
 from fedlearn.errors import ConfigError
 from fedlearn.privacy.chain import Head, Row, check_chain, check_signatures
 from fedlearn.privacy.guarantee import format_epsilon
@@ -97,8 +96,7 @@ def _verify(rows: list[Row], arguments: argparse.Namespace) -> None:
     known = Head.parse(arguments.head) if arguments.head else None
     check_chain(rows, known=known)
     if arguments.public_key:
-        key = _key(arguments.public_key)
-        check_signatures(rows, lambda signature, digest: verify_signature(key, signature, digest))
+        check_signatures(rows, _key(arguments.public_key))
     head = Head(length=len(rows), digest=rows[-1].digest) if rows else None
     report = {
         "rows": len(rows),

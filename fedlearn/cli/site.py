@@ -3,6 +3,7 @@
 Examples::
 
     fedlearn site keygen --config site.toml     make the keys and the request to have them signed
+    fedlearn site keygen --replace …            new keys; the ledger goes on under them
     fedlearn site check --config site.toml      what is in order, and how to mend what is not
     fedlearn site run --config site.toml        agent and link
     fedlearn site status --config site.toml     is it ready?
@@ -14,9 +15,9 @@ import argparse
 import json
 from pathlib import Path
 
-from fedlearn.errors import PreflightFailure
+from fedlearn.errors import ConfigError, PreflightFailure
 from fedlearn.federation.site import standing
-from fedlearn.federation.site.config import SiteConfig
+from fedlearn.federation.site.config import LEDGER, SiteConfig
 
 REQUEST = "request.json"
 PARTS = {"agent": standing.AGENT, "link": standing.LINK}
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     keygen = actions.add_parser("keygen", help="make the site's keys where they stay")
+    keygen.add_argument("--replace", action="store_true", help="new keys in place of those that are there")
+    keygen.add_argument("--ledger", type=Path, help="of an installed site, to go on under the new keys")
     keygen.add_argument("--request", type=Path, help=f"file to send (default: {REQUEST} beside the settings)")
     check = actions.add_parser("check", help="look at everything that a start needs")
     run = actions.add_parser("run", help="run until SIGTERM")
@@ -47,9 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _keygen(config: SiteConfig, arguments: argparse.Namespace) -> int:
     from fedlearn.federation.provisioning import keys
 
-    request = keys.make_keys(
-        config.site, key=config.path(config.key), node_key=config.path(config.link.node_key)
-    )
+    paths = {"key": config.path(config.key), "node_key": config.path(config.link.node_key)}
+    ledger = arguments.ledger or config.path(config.state) / LEDGER
+    if not arguments.replace:
+        request = keys.make_keys(config.site, **paths)
+    elif standing.read(ledger.parent, standing.AGENT)["alive"]:
+        raise ConfigError("the agent is running; stop it before its keys are replaced")
+    else:
+        request = keys.replace_keys(config.site, ledger=ledger, **paths)
     path = arguments.request or config.path(REQUEST)
     path.write_bytes(keys.encode(request))
     fingerprint = request.key.hex()

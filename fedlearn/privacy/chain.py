@@ -1,21 +1,25 @@
 """The ledger's rows: each hashes the one before it, and is signed by the site.
 
 Whoever holds a later head (length and digest) recognises a ledger from which rows were removed,
-changed or reordered, and an old copy that was put back.
+changed or reordered, and an old copy that was put back. A site may change its key: the row that says so is
+signed by the new one and endorsed by the old, so that whoever knows either can verify the whole ledger.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedlearn.crypto.identity import SigningKey, verify
 from fedlearn.errors import PrivacyError, TamperedLedger, TamperedMessage
 
 _DOMAIN = b"fedlearn ledger 1\x00"
+_KEY_DOMAIN = b"fedlearn ledger key 1\x00"
 _NOTHING = bytes(32)
+_HANDED = "handed over"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +117,51 @@ def gone_back(head: Head | None, known: Head) -> TamperedLedger:
     )
 
 
-def check_signatures(rows: Sequence[Row], verify: Callable[[bytes, bytes], None]) -> None:
-    """Calls ``verify(signature, digest)`` on every row.
+def change_of_key(*, after: bytes, before: SigningKey, to: SigningKey) -> Row:
+    """Returns the row that follows the digest ``after``, with which the owner's key changes.
+
+    The new key signs it and so vouches, through the chain, for every row before; the old key vouches in it
+    for the new one.
+    """
+    endorsement = before.sign(_endorsed(after, to.public))
+    values = {"state": _HANDED, "before": before.public.hex(), "public": to.public.hex()}
+    return next_row({**values, "endorsement": endorsement.hex()}, after=after, sign=to.sign)
+
+
+def check_signatures(rows: Sequence[Row], public: bytes) -> None:
+    """Returns if every row of a whole chain is signed by the owner, one of whose keys is ``public``.
 
     Raises:
-      TamperedLedger: it raised TamperedMessage on one; says which.
+      TamperedLedger: a row is signed by another, or ``public`` is none of the owner's keys.
     """
+    handed = dict(_handed_over(rows))
+    key = bytes.fromhex(min(handed.items())[1]["before"]) if handed else public
+    keys = {key}
     for length, row in enumerate(rows, start=1):
         try:
-            verify(row.signature, row.digest)
-        except TamperedMessage:
+            if length in handed:
+                key = _successor(handed[length], key, after=rows[length - 2].digest)
+                keys.add(key)
+            verify(key, row.signature, row.digest)
+        except (TamperedMessage, ValueError):
             raise TamperedLedger(f"ledger row {length} is not signed by the ledger's owner") from None
+    if public not in keys:
+        raise TamperedLedger(f"{public.hex()[:16]}… was never the key of this ledger's owner")
+
+
+def _handed_over(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, str]]]:
+    for length, row in enumerate(rows, start=1):
+        # looked for in the bytes first: there may be many rows, and of these there are few
+        if length > 1 and _HANDED.encode() in row.body and (values := row.values).get("state") == _HANDED:
+            yield length, values
+
+
+def _endorsed(after: bytes, public: bytes) -> bytes:
+    return hashlib.sha256(_KEY_DOMAIN + after + public).digest()
+
+
+def _successor(values: dict[str, str], key: bytes, *, after: bytes) -> bytes:
+    """Returns the key that takes over from ``key``; raises TamperedMessage if that did not vouch for it."""
+    successor = bytes.fromhex(values["public"])
+    verify(key, bytes.fromhex(values["endorsement"]), _endorsed(after, successor))
+    return successor

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from fedlearn.crypto.identity import verify
 from fedlearn.errors import PrivacyError, TamperedLedger, UndeclaredDataSet
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.budget import Budget, refuse_beyond
@@ -68,9 +67,7 @@ class Ledger:
         with self._transaction():
             self._begin(owner)
         if public is not None:
-            check_signatures(
-                list(self._store.rows()), lambda signature, digest: verify(public, signature, digest)
-            )
+            check_signatures(list(self._store.rows()), public)
         if known is not None:
             self.require(known)
 

@@ -261,8 +261,7 @@ def _check_ledger(name: str, path: Path, evidence: _Evidence, receipts: Mapping[
         raise TamperedStatement(f"client {name!r} has a ledger and no receipt")
     receipt, rows = receipts[name], read(path)
     check_chain(rows, known=None if receipt.lifetime is None else receipt.lifetime.head)
-    public = evidence.roster[name]
-    check_signatures(rows, lambda signature, digest: verify(public, signature, digest))
+    check_signatures(rows, evidence.roster[name])
     releases = latest(rows).values()
     account = spent(releases, receipt.dataset, unit=receipt.unit, run=receipt.run)
     if account.steps < receipt.account.steps:

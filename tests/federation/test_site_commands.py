@@ -19,9 +19,12 @@ import pytest
 
 from fedlearn.cli.main import main
 from fedlearn.config import DevicesConfig
-from fedlearn.errors import ClockSkew, ConfigError, DataError, PreflightFailure
+from fedlearn.errors import ClockSkew, ConfigError, DataError, PreflightFailure, UnknownClient, UnsafeFile
 from fedlearn.federation import hurried, preflight
 from fedlearn.federation.environment import party_environment
+from fedlearn.federation.private_files import read_signing_key
+from fedlearn.federation.provisioning.keys import read_request
+from fedlearn.federation.provisioning.kits import Kits
 from fedlearn.federation.site import journal, link, standing
 from fedlearn.federation.site.config import LimitsSection, SiteConfig
 from fedlearn.federation.site.data import SiteData, population_of
@@ -129,6 +132,24 @@ def test_the_check_ends_with_its_own_code(config: SiteConfig, capsys: pytest.Cap
     assert "MEND server" in capsys.readouterr().out
     assert main(["site", "check", "--config", file, "--json"]) == PreflightFailure.exit_code
     assert isinstance(json.loads(capsys.readouterr().out), list)
+
+
+def test_keys_are_replaced_and_the_ledger_goes_on(config: SiteConfig, tmp_path: Path) -> None:
+    file, kits = str(config.folder / "site.toml"), Kits.open(config.folder.parents[1])
+    before = read_signing_key(config.path(config.key))
+    open_agent(config)
+    command = ["site", "keygen", "--replace", "--config", file, "--request", str(tmp_path / "request")]
+    standing.write(config.path(config.state), standing.AGENT, {"ready": True})
+    assert main(command) == ConfigError.exit_code
+    (config.path(config.state) / standing.AGENT).unlink()
+    assert main(command) == 0
+    assert read_signing_key(config.path("site.key.before")).public == before.public
+    with pytest.raises(UnknownClient, match="not signed yet"):
+        open_agent(config)
+    kits.enrol(read_request(tmp_path / "request"))
+    open_agent(config)
+    assert {one.what: one for one in check_site(config)}["ledger"].detail == "2 rows, the chain holds"
+    assert main(command) == UnsafeFile.exit_code
 
 
 def test_status_tells_who_lives_and_why_it_waits(

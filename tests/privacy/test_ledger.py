@@ -7,11 +7,13 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from fedlearn.crypto.identity import SigningKey, verify
+from fedlearn.crypto.identity import SigningKey
 from fedlearn.errors import (
     BudgetExhausted,
     LedgerUnavailable,
@@ -20,8 +22,9 @@ from fedlearn.errors import (
     UndeclaredDataSet,
 )
 from fedlearn.privacy.budget import Budget
-from fedlearn.privacy.chain import Head, check_chain, check_signatures
+from fedlearn.privacy.chain import Head, change_of_key, check_chain, check_signatures
 from fedlearn.privacy.events import SampledGaussianEvent
+from fedlearn.privacy.handover import hand_over
 from fedlearn.privacy.ledger import Ledger
 from fedlearn.privacy.release import Release, read
 from fedlearn.privacy.store import read_witnessed
@@ -231,10 +234,40 @@ def test_signatures_prove_who_wrote_each_row(path: Path) -> None:
         head = ledger.head
     rows = read(path)
     check_chain(rows, known=head)
-    check_signatures(rows, lambda signature, digest: verify(KEY.public, signature, digest))
-    stranger = SigningKey.generate()
+    check_signatures(rows, KEY.public)
+    check_signatures(rows, KEY.public)
     with pytest.raises(TamperedLedger, match="row 1 is not signed"):
-        check_signatures(rows, lambda signature, digest: verify(stranger.public, signature, digest))
+        check_signatures(rows, SigningKey.generate().public)
+
+
+def test_a_ledger_goes_on_under_a_new_key(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.reserve(release("a"))
+    keys = [KEY, SigningKey.generate(), SigningKey.generate()]
+    for before, to in pairwise(keys):
+        hand_over(path, before=before, to=to)
+        with open_ledger(path, sign=to.sign, public=to.public) as ledger:
+            ledger.reserve(release(to.public.hex()))
+            assert ledger.account("heart").steps > 0
+    rows = read(path)
+    for key in keys:  # whoever knows any of them, knows the others
+        check_signatures(rows, key.public)
+    with pytest.raises(TamperedLedger, match="never the key"):
+        check_signatures(rows, SigningKey.generate().public)
+
+
+def test_nobody_hands_over_a_ledger_that_is_not_theirs(path: Path) -> None:
+    open_ledger(path).close()
+    thief = SigningKey.generate()
+    with pytest.raises(TamperedLedger, match="row 1 is not signed"):
+        hand_over(path, before=thief, to=thief)
+    rows = read(path)
+    forged = [change_of_key(after=rows[-1].digest, before=thief, to=thief)]
+    stolen = [change_of_key(after=rows[-1].digest, before=KEY, to=SigningKey.generate())]
+    stolen[0] = replace(stolen[0], signature=thief.sign(stolen[0].digest))
+    for row in (*forged, *stolen):
+        with pytest.raises(TamperedLedger, match="not signed"):
+            check_signatures([*rows, row], KEY.public)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0:" + "00" * 32, "1:00", "one:" + "00" * 32])
@@ -297,7 +330,7 @@ def test_kill_at_any_statement_never_under_counts(path: Path, statement: int) ->
         for cut_off in ledger.reserved():
             ledger.burn(cut_off)
         assert ledger.account("heart").steps == account.steps
-        check_signatures(read(path), lambda signature, digest: verify(KEY.public, signature, digest))
+        check_signatures(read(path), KEY.public)
     if statement == 0:
         assert os.WIFSIGNALED(status)
 

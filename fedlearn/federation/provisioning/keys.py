@@ -10,9 +10,10 @@ import msgspec
 from fedlearn.crypto.framing import frame
 from fedlearn.crypto.identity import SIGNATURE_BYTES, SigningKey, verify
 from fedlearn.errors import MalformedMessage, UnsafeFile
-from fedlearn.federation.private_files import write_private, write_signing_key
+from fedlearn.federation.private_files import read_signing_key, write_private, write_signing_key
 from fedlearn.federation.provisioning.certificates import new_node_key
 from fedlearn.federation.roster import Key, Member, Name
+from fedlearn.privacy.handover import hand_over
 
 MAX_REQUEST_BYTES = 16 * 2**10
 _LABEL = "fedlearn-federation/1|request"
@@ -54,6 +55,29 @@ def make_keys(site: str, *, key: Path, node_key: Path) -> Request:
     write_private(node_key, private)
     signature = own.sign(frame(_LABEL, site, own.public, node))
     return Request(site=site, key=own.public, node=node, signature=signature)
+
+
+def replace_keys(site: str, *, key: Path, node_key: Path, ledger: Path) -> Request:
+    """Makes new private keys, hands the site's ledger over to them, and returns the request for them.
+
+    The old keys stay beside the new ones, as ``NAME.before``. Nobody may have the ledger open.
+
+    Raises:
+      UnsafeFile: there is no old key, or ``NAME.before`` or ``NAME.next`` exists.
+      TamperedLedger: the ledger is not the old key's.
+    """
+    former = read_signing_key(key)
+    kept = [(path, path.with_name(f"{path.name}.before")) for path in (key, node_key)]
+    if found := [before for _, before in kept if before.exists()]:
+        raise UnsafeFile(f"{found[0]} exists; a private key is never overwritten: move it away first")
+    made = [path.with_name(f"{path.name}.next") for path in (key, node_key)]
+    request = make_keys(site, key=made[0], node_key=made[1])
+    if ledger.exists():
+        hand_over(ledger, before=former, to=read_signing_key(made[0]))
+    for (path, before), fresh in zip(kept, made, strict=True):
+        path.rename(before)
+        fresh.rename(path)
+    return request
 
 
 def encode(request: Request) -> bytes:

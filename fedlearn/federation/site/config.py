@@ -10,6 +10,9 @@ from fedlearn.config import Name, Section
 from fedlearn.federation.party_file import PartyFile
 from fedlearn.privacy.guarantee import Noise, Unit
 
+LEDGER = "ledger.sqlite"
+"""The ledger, in the folder of the state."""
+
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}$")]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from fedlearn.config import DevicesConfig
-from fedlearn.crypto.identity import verify
 from fedlearn.federation import preflight
 from fedlearn.federation.preflight import Finding, checked
 from fedlearn.federation.private_files import read_private, read_signing_key
-from fedlearn.federation.site.config import SiteConfig
+from fedlearn.federation.site.config import LEDGER, SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.site.participation import device_of
@@ -50,13 +49,12 @@ def _data(config: SiteConfig) -> str:
 
 
 def _ledger(config: SiteConfig) -> str:
-    path = config.path(config.state) / "ledger.sqlite"
+    path = config.path(config.state) / LEDGER
     if not path.exists():
         return "none yet: nothing was spent"
     rows = read(path)
     check_chain(rows)
-    key = read_signing_key(config.path(config.key))
-    check_signatures(rows, lambda signature, digest: verify(key.public, signature, digest))
+    check_signatures(rows, read_signing_key(config.path(config.key)).public)
     return f"{len(rows)} rows, the chain holds"
 
 

@@ -14,7 +14,7 @@ from fedlearn.config import DevicesConfig
 from fedlearn.errors import FedLearnError, RunDirectoryError
 from fedlearn.federation.site import standing
 from fedlearn.federation.site.agent import Agent
-from fedlearn.federation.site.config import SiteConfig
+from fedlearn.federation.site.config import LEDGER, SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.enrolment import Enrolling
 from fedlearn.federation.site.identity import Identity
@@ -37,7 +37,7 @@ def open_ledger(config: SiteConfig, identity: Identity) -> Ledger:
     policy = config.policy
     budget = Budget(epsilon=policy.max_epsilon, delta=policy.max_delta, unit=policy.unit)
     return Ledger(
-        config.path(config.state) / "ledger.sqlite",
+        config.path(config.state) / LEDGER,
         owner=config.site,
         sign=identity.key.sign,
         public=identity.key.public,
