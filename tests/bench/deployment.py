@@ -14,13 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fedlearn.config import ExperimentConfig
 from fedlearn.federation.leash import descendants
-from fedlearn.federation.server import queue
 from tests.bench import bare_app
 from tests.bench.figure import Figure, show_groups
 from tests.deployment.machines import Machines, running, until
@@ -129,14 +128,11 @@ def beside(name: str, done: list[dict[str, Any]], bare: list[float]) -> Iterator
 
 
 def hundred_megabytes() -> Iterator[Figure]:
-    with federation(big(2), policy=POLICY) as machines:
-        watched = [machines.processes["server"].pid]
-        peak, run = 0, machines.submit(big(2))
-        while machines.state(run) in queue.OPEN:
-            peak = max(peak, superlink_kib(watched[0]))
-            time.sleep(0.2)
-        seconds = [entry["seconds"] for entry in machines.rounds(run)]
-    slowest = max(seconds, default=float("inf"))
+    config = big(2)
+    with federation(config, policy=POLICY) as machines:
+        seconds = [entry["seconds"] for entry in finished(machines, config)]
+        peak = superlink_kib(machines.processes["server"].pid)
+    slowest = max(seconds)
     yield Figure(
         name="round of 100 MB",
         ours=slowest,
@@ -151,16 +147,14 @@ def hundred_megabytes() -> Iterator[Figure]:
 
 
 def superlink_kib(root: int) -> int:
-    """Returns the most memory that the SuperLink below a process has held, in KiB."""
+    """Returns the most memory that the SuperLink below a process has held since its start, in KiB."""
     for pid in descendants(root):
-        try:
+        with suppress(OSError):  # it may have ended meanwhile
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if b"flower-superlink" in command and b"leash" not in command:
+            if b"fedlearn.federation.hurried\0superlink" in command and b"leash" not in command:
                 status = Path(f"/proc/{pid}/status").read_text()
                 return int(status.split("VmHWM:")[1].split()[0])
-        except (OSError, IndexError):
-            continue
-    return 0
+    raise SystemExit("no SuperLink is running")
 
 
 def recovery() -> Iterator[Figure]:
