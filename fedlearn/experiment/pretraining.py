@@ -18,10 +18,10 @@ from torch import nn
 
 from fedlearn._types import Vector
 from fedlearn.config import DataConfig, ExperimentConfig
-from fedlearn.errors import ConfigError, DataError, ModelError
+from fedlearn.errors import ConfigError, ModelError
+from fedlearn.experiment.before_training import check_values_in_memory, experiment_before
 from fedlearn.experiment.client_level import protects_clients
 from fedlearn.experiment.population import ClientData
-from fedlearn.experiment.remedies import kind_of
 from fedlearn.experiment.stages import share_of, stage_config
 from fedlearn.models.autoencoder import Autoencoder
 from fedlearn.models.standardised import Standardised
@@ -67,16 +67,9 @@ def pretraining_of(experiment: Experiment) -> Experiment:
     Raises:
       DataError: records that cannot be reconstructed, or clients that only a function describes.
     """
-    config, population = experiment.config, experiment.population
-    wanted = config.remedies.pretraining
-    if kind_of(population) == "text" or population.virtual:
-        what = "clients that a function describes" if population.virtual else "texts"
-        raise DataError(
-            f"remedies.pretraining reconstructs the values of records held in memory, not of {what};"
-            " set remedies.pretraining.rounds=0"
-        )
-    clients = {name: _unlabelled(data, config.data) for name, data in population.clients.items()}
-    return replace(
+    config, wanted = experiment.config, experiment.config.remedies.pretraining
+    check_values_in_memory(experiment.population, remedy="pretraining", does="reconstructs")
+    return experiment_before(
         experiment,
         config=stage_config(
             config,
@@ -87,11 +80,7 @@ def pretraining_of(experiment: Experiment) -> Experiment:
             augmentation=[{"name": "noise", "arguments": {"stddev": wanted.noise}}] if wanted.noise else [],
         ),
         model=_autoencoder(experiment),
-        clients=None,
-        test=None,
-        loss=None,
-        metrics=None,
-        known=replace(population, clients=clients, test=None),
+        data=lambda own: _unlabelled(own, config.data),
     )
 
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedlearn.config import ExperimentConfig
-from fedlearn.errors import ConfigError, DataError, PrivacyError
+from fedlearn.errors import ConfigError, PrivacyError
+from fedlearn.experiment.before_training import check_values_in_memory, experiment_before
 from fedlearn.experiment.client_level import protects_clients
 from fedlearn.experiment.population import ClientData
-from fedlearn.experiment.remedies import kind_of
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.experiment.stages import share_of, stage_config
 from fedlearn.models.conditional_vae import ConditionalVae
@@ -76,12 +76,7 @@ def synthesis_of(experiment: Experiment) -> Experiment:
       ConfigError: the number of classes is not known.
     """
     config, population = experiment.config, experiment.population
-    if kind_of(population) == "text" or population.virtual:
-        what = "clients that a function describes" if population.virtual else "texts"
-        raise DataError(
-            f"remedies.synthesis generates the values of records held in memory, not of {what};"
-            " set remedies.synthesis.rounds=0"
-        )
+    check_values_in_memory(population, remedy="synthesis", does="generates")
     classes = population.classes or config.model.arguments.get("classes")
     if classes is None:
         raise ConfigError("remedies.synthesis needs model.arguments.classes with data given as objects")
@@ -91,8 +86,7 @@ def synthesis_of(experiment: Experiment) -> Experiment:
         records = data.train if data.size == 0 else labelled(data.train, classes)
         return replace(data, train=records, test=None, unlabelled=None)
 
-    clients = {name: stage_data(data) for name, data in population.clients.items()}
-    return replace(
+    return experiment_before(
         experiment,
         config=stage_config(
             config,
@@ -104,9 +98,6 @@ def synthesis_of(experiment: Experiment) -> Experiment:
             standardise="none",
         ),
         model=lambda: ConditionalVae(shape, classes, hidden=_HIDDEN, latent=_LATENT),
-        clients=None,
-        test=None,
+        data=stage_data,
         loss=EvidenceBound(latent=_LATENT),
-        metrics=None,
-        known=replace(population, clients=clients, test=None, shape=None),
     )
