@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
@@ -13,11 +18,13 @@ from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.ledgers import LedgerFolder
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.assignment import Assignment
-from fedlearn.federation.grid import GridTransport
+from fedlearn.federation.environment import cluster_address
+from fedlearn.federation.grid import GridTransport, check_flower
 from fedlearn.federation.pool import HostPool
 from fedlearn.runs.progress import RoundReport
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun, execute
+from fedlearn.secagg.roster import Roster
 
 LOGS = "flower"
 
@@ -46,8 +53,8 @@ class LoggedProgress:
         """Ignores the end: the result follows."""
 
 
-def check_conductible(experiment: Experiment) -> None:
-    """Raises ConfigError for what only the in-process engine can do."""
+def check_conductible(experiment: Experiment, *, ledger: Path | None = None) -> None:
+    """Raises ConfigError for what only the in-process engine, or only one machine, can do."""
     if experiment.has_objects:
         raise ConfigError(
             "objects given in Python cannot travel to Flower's processes:"
@@ -63,6 +70,11 @@ def check_conductible(experiment: Experiment) -> None:
             "fleet.enabled=true lets simulated time pass, which only the in-process engine does: set it to"
             " false, or use --engine inprocess"
         )
+    if ledger is not None and (address := cluster_address()):
+        raise ConfigError(
+            f"--ledger {ledger}: ledgers are files of one machine, and RAY_ADDRESS={address} spreads clients"
+            " over several; unset it, or leave the ledger out"
+        )
 
 
 def conduct(
@@ -70,6 +82,7 @@ def conduct(
 ) -> Result:
     """Runs all rounds of a simulation over a grid and writes the run directory.
 
+    Clients live on this machine, or, if Ray joins a cluster that exists, on the machines of that.
     Baselines are absent from the result: they need no federation, and whoever launched the run
     computes them in one process.
 
@@ -83,27 +96,71 @@ def conduct(
     Raises:
       FedLearnError: one of its kinds, each with the value, the bound and the way out.
     """
-    check_conductible(experiment)
+    check_conductible(experiment, ledger=ledger)
     opened = OpenRun.at(path, experiment, resume=resume, unique=ledger is not None)
-    clients = experiment.population.clients
-    enrolment = Enrolment.of(clients) if ledger is None else LedgerFolder(ledger).enrolment(clients)
-    setup = RunSetup(
-        experiment=experiment, run=opened.run, roster=enrolment.roster, memory=opened.directory.memory
-    )
-    told = _assignment(setup, enrolment, opened, ledger)
-    with HostPool(told, logs=path / LOGS) as pool:
-        transport = GridTransport(grid, addresses=pool.addresses)
+    housed = _on_cluster(opened) if cluster_address() else _on_this_machine(opened, ledger)
+    with housed as housing:
+        setup = _setup(opened, housing.roster)
+        transport = GridTransport(grid, addresses=housing.addresses, check=housing.check)
         return execute(opened, setup, transport, engine="flower", progress=LoggedProgress(), strict=True)
 
 
-def _assignment(setup: RunSetup, enrolment: Enrolment, opened: OpenRun, ledger: Path | None) -> Assignment:
-    return Assignment(
-        experiment=setup.experiment.to_toml(),
-        run=setup.run,
+@dataclass(frozen=True, kw_only=True)
+class _Housing:
+    """Where the clients of a run live.
+
+    Attributes:
+      roster: their identities.
+      addresses: client → where a relay finds it.
+      check: raises RunError when the run cannot go on.
+    """
+
+    roster: Roster
+    addresses: Mapping[str, str]
+    check: Callable[[], None]
+
+
+@contextmanager
+def _on_this_machine(opened: OpenRun, ledger: Path | None) -> Iterator[_Housing]:
+    clients = opened.experiment.population.clients
+    enrolment = Enrolment.of(clients) if ledger is None else LedgerFolder(ledger).enrolment(clients)
+    told = msgspec.structs.replace(
+        _assignment(opened),
         roster={name: key.public for name, key in enrolment.keys.items()},
         keys={name: key.to_bytes() for name, key in enrolment.keys.items()},
+        ledger="" if ledger is None else str(ledger),
+    )
+    with HostPool(told, logs=opened.directory.path / LOGS) as pool:
+        yield _Housing(roster=enrolment.roster, addresses=pool.addresses, check=check_flower)
+
+
+@contextmanager
+def _on_cluster(opened: OpenRun) -> Iterator[_Housing]:
+    from fedlearn.federation.cluster.pool import ClusterPool  # imports Ray
+
+    clients = opened.experiment.population.clients
+    shared = _setup(opened, Enrolment.of({}).roster).keeps
+    with ClusterPool(_assignment(opened), clients, logs=opened.directory.path / LOGS, shared=shared) as pool:
+
+        def check() -> None:
+            check_flower()
+            pool.check()
+
+        yield _Housing(roster=pool.roster, addresses=pool.addresses, check=check)
+
+
+def _setup(opened: OpenRun, roster: Roster) -> RunSetup:
+    return RunSetup(
+        experiment=opened.experiment, run=opened.run, roster=roster, memory=opened.directory.memory
+    )
+
+
+def _assignment(opened: OpenRun) -> Assignment:
+    """Returns what every host is told, whoever lives in it."""
+    return Assignment(
+        experiment=opened.experiment.to_toml(),
+        run=opened.run,
         accounts={name: json.dumps(account.to_dict()) for name, account in opened.accounts.items()},
         resumed=opened.checkpoint is not None,
-        ledger="" if ledger is None else str(ledger),
         directory=str(opened.directory.path),
     )

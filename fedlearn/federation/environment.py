@@ -23,6 +23,11 @@ QUIET: Mapping[str, str] = {
 }
 """No telemetry, no look for updates, no virtual environment built per run, no usage statistics."""
 
+ONE_THREAD: Mapping[str, str] = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
+"""For processes of which there is one per core."""
+
 
 def flower_environment(scratch: Path) -> dict[str, str]:
     """Returns the environment for ``flwr run`` with a SuperLink of its own.
@@ -65,8 +70,13 @@ def party_environment(home: Path) -> dict[str, str]:
 
 def host_environment() -> dict[str, str]:
     """Returns the environment of a resident process: one thread, because there is one per core."""
-    single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**os.environ, **single, "PYTHONPATH": python_path()}
+    return {**os.environ, **ONE_THREAD, "PYTHONPATH": python_path()}
+
+
+def cluster_address() -> str:
+    """Returns the address of the Ray cluster that Ray will join; empty if it starts one on this machine."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return "" if address == "local" else address
 
 
 def program_path() -> str:

@@ -36,6 +36,12 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     exit_code: Annotated[int, msgspec.Meta(ge=1, le=255)]
 
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Returns what there is to tell of an error."""
+        code = error.exit_code if isinstance(error, FedLearnError) else FedLearnError.exit_code
+        return cls(error=type(error).__name__, message=str(error), exit_code=code)
+
     def as_error(self) -> FedLearnError:
         """Returns the error as it was raised; a RunError for what is not one of fedlearn's."""
         kind = getattr(errors, self.error, None)
@@ -58,8 +64,7 @@ def recorded(path: Path) -> Iterator[None]:
 
 def write(path: Path, error: Exception) -> None:
     """Writes ``failure.json`` into a run directory; logs it if the directory cannot be written."""
-    code = error.exit_code if isinstance(error, FedLearnError) else FedLearnError.exit_code
-    failure = Failure(error=type(error).__name__, message=str(error), exit_code=code)
+    failure = Failure.of(error)
     try:
         path.mkdir(parents=True, exist_ok=True)
         (path / FAILURE).write_text(

@@ -1,4 +1,4 @@
-"""Messages on a Unix socket between a relay and a resident process.
+"""Messages between a relay and the process that a client lives in, over a Unix socket or as bytes.
 
 A frame is ``magic (4) | header length (u32, little-endian) | header | body | vectors``. The header
 is a MessagePack struct with the sizes of everything that follows; a reader refuses a frame from
@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -67,7 +67,52 @@ def send(connection: socket.socket, message: Message | Lost) -> None:
         connection.sendall(piece)
 
 
-def receive(connection: socket.socket, *, max_bytes: int | None = None) -> Message | Lost:
+def pack(message: Message | Lost) -> bytes:
+    """Returns one frame as bytes; raises MalformedMessage for what :func:`unpack` would refuse."""
+    return b"".join(_pieces(message))
+
+
+def unpack(data: bytes) -> Message | Lost:
+    """Returns the message of one frame. The vectors are writable.
+
+    Raises:
+      MalformedMessage: the bytes are not exactly one frame within the limits.
+    """
+    source = _Bytes(data)
+    try:
+        message = receive(source)
+    except EOFError as error:
+        raise MalformedMessage(f"frame is cut short: {error}") from None
+    if source.left:
+        raise MalformedMessage(f"{source.left} bytes follow the frame")
+    return message
+
+
+class Source(Protocol):
+    """Where bytes are read from: a socket, or what stands in for one."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Fills the beginning of the buffer; returns with how many bytes, 0 at the end."""
+        ...
+
+
+class _Bytes:
+    """Bytes that are there, as a source."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    @property
+    def left(self) -> int:
+        return len(self._data)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self._data))
+        buffer[:count], self._data = self._data[:count], self._data[count:]
+        return count
+
+
+def receive(connection: Source, *, max_bytes: int | None = None) -> Message | Lost:
     """Reads one frame. The vectors are writable.
 
     Args:
@@ -131,7 +176,7 @@ def _header(data: bytes) -> Header:
         raise MalformedMessage(f"frame header does not decode: {error}") from None
 
 
-def _read(connection: socket.socket, size: int) -> memoryview:
+def _read(connection: Source, size: int) -> memoryview:
     """Returns exactly ``size`` bytes. Memory is touched only as far as bytes arrive."""
     buffer = np.empty(size, dtype=np.uint8).data
     done = 0

@@ -41,6 +41,12 @@ class _Step:
         return self.exhausted and not self.unanswered
 
 
+def check_flower() -> None:
+    """Raises RunError if Flower, which runs in the main thread of a simulation, has stopped."""
+    if not threading.main_thread().is_alive():
+        raise RunError("Flower stopped while a round was going on; its log says why")
+
+
 class GridTransport:
     """Carries messages over a Flower ``Grid``; any of its nodes serves any client.
 
@@ -55,7 +61,7 @@ class GridTransport:
       in_flight: how many requests may be unanswered at once.
       poll_seconds: how long to pause when nothing has arrived.
       node_seconds: how long to wait for a first node.
-      alive: whether Flower still runs; when it does not, an exchange raises instead of waiting.
+      check: raises RunError when waiting has become useless; called before each pause.
       clock: seconds since anything.
       sleep: pauses for some seconds.
     """
@@ -69,7 +75,7 @@ class GridTransport:
         in_flight: int = 32,
         poll_seconds: float = 0.1,
         node_seconds: float = 60.0,
-        alive: Callable[[], bool] = lambda: threading.main_thread().is_alive(),
+        check: Callable[[], None] = check_flower,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -80,7 +86,7 @@ class GridTransport:
         self._in_flight = in_flight
         self._poll_seconds = poll_seconds
         self._node_seconds = node_seconds
-        self._alive = alive
+        self._check = check
         self._clock = clock
         self._sleep = sleep
         self._cache = ArrayCache()
@@ -97,7 +103,7 @@ class GridTransport:
           deadline: seconds after which clients that have not answered are lost; None waits.
 
         Raises:
-          RunError: no node is there within ``node_seconds``, or Flower has stopped.
+          RunError: no node is there within ``node_seconds``, or what ``check`` raises.
         """
         nodes = self._nodes() if self._route is None else []
         step = _Step(waiting=iter(requests), end=self._clock() + (math.inf if deadline is None else deadline))
@@ -124,8 +130,7 @@ class GridTransport:
         return nodes
 
     def _pause(self) -> None:
-        if not self._alive():
-            raise RunError("Flower stopped while a round was going on; its log says why")
+        self._check()
         self._sleep(self._poll_seconds)
 
     def _send(self, step: _Step, nodes: list[int]) -> Iterator[Lost]:

@@ -57,7 +57,7 @@ def run_flower(
       RunError: Flower ended without a result; names its log.
       RunInterrupted: on Ctrl-C; the checkpoint of the last completed round is kept.
     """
-    check_conductible(experiment)
+    check_conductible(experiment, ledger=ledger)
     path = directory.absolute()
     if resume:
         RunDirectory.reopen(path, experiment)

@@ -46,7 +46,8 @@ class Errand:
 
     Attributes:
       message: the request, to be handed over unread.
-      address: path of the Unix socket of the client's resident process; empty where the node knows it.
+      address: where the client lives: the path of its host's Unix socket, or the name of its host's actor;
+        empty where the node knows it.
       seconds: how long the relay may wait for the answer; infinite if there is no deadline.
     """
 

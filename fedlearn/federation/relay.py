@@ -11,6 +11,7 @@ import socket
 
 from fedlearn.errors import MalformedMessage
 from fedlearn.federation import frames
+from fedlearn.federation.cluster import relay as cluster
 from fedlearn.rounds.transport import Lost, Message
 
 SOCKET_KEY = "fedlearn-socket"
@@ -18,17 +19,19 @@ SOCKET_KEY = "fedlearn-socket"
 
 
 def relay(message: Message, *, address: str, seconds: float = math.inf) -> Message | Lost:
-    """Hands a message to the resident process at a Unix socket and returns its answer.
+    """Hands a message to the process that its client lives in and returns its answer.
 
     Args:
       message: the request.
-      address: path of the socket.
+      address: path of a Unix socket, or the address of an actor (:mod:`fedlearn.federation.cluster.relay`).
       seconds: how long the process may stay silent; infinite waits.
 
     Returns:
       The answer, or :class:`Lost`: "unreachable" if nobody listens, "timeout" if the process stays
       silent, "failed" if it dies, answers nonsense, or answers for another client.
     """
+    if address.startswith(cluster.SCHEME):
+        return cluster.relay(message, address=address, seconds=seconds)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(None if math.isinf(seconds) else seconds)
         try:

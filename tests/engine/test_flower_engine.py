@@ -11,35 +11,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from fedlearn.errors import RunError
 from fedlearn.experiment import Experiment
 from fedlearn.federation.launch import run_flower
-from fedlearn.runs.progress import RoundReport, Silent
 from fedlearn.runs.result import Result
 from fedlearn.simulation import simulate
+from tests.engine.flower_runs import MASKED, PLAIN, Rounds, assert_same_model, left_running
 
 pytestmark = pytest.mark.engine
 
 ROOT = Path(__file__).parents[2]
 
-PLAIN = """
-name = "plain"
-rounds = 3
-seed = 7
-[data]
-dataset = "breast-cancer"
-partition = { kind = "quantity-skew", clients = 5 }
-[model]
-name = "logistic"
-[training]
-learning_rate = 0.5
-local_steps = 2
-"""
-MASKED = PLAIN.replace("plain", "masked") + '[secure_aggregation]\nenabled = true\nmode = "masked"\n'
 REMEDIED = (
     PLAIN.replace("plain", "remedied").replace("logistic", "mlp")
     + """
@@ -53,45 +37,9 @@ synthesis = { rounds = 2, unprotected = true }
 """
 )
 
-# Float32 sums in order of arrival: a few units in the last place of parameters of order one.
-ABSOLUTE = 1e-5
-
-
-class Rounds(Silent):
-    def __init__(self) -> None:
-        self.reports: list[RoundReport] = []
-
-    def round_done(self, report: RoundReport) -> None:
-        self.reports.append(report)
-
-
-def left_running() -> list[str]:
-    """Returns the command lines of Flower's, Ray's and our own processes."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if any(
-                word in command
-                for word in ("flower-super", "flwr", "raylet", "gcs_server", "ray::", "federation.host")
-            ):
-                found.append(command)
-    return found
-
-
-def assert_same_model(one: Path, other: Path) -> None:
-    left, right = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    assert left.keys() == right.keys()
-    for name, values in left.items():
-        np.testing.assert_allclose(values, right[name], rtol=0, atol=ABSOLUTE)
-
 
 @pytest.mark.parametrize("text", [PLAIN, MASKED, REMEDIED], ids=["plain", "masked", "remedied"])
 def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
-    before = left_running()
     experiment = Experiment.from_toml_text(text)
     rounds = Rounds()
     run_flower(experiment, tmp_path / "flower", progress=rounds)
@@ -105,21 +53,19 @@ def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
         (3, 5, None),
     ]
     assert [report.trips for report in rounds.reports] == ([5, 3, 3] if text is MASKED else [1, 1, 1])
-    assert left_running() == before
+    assert left_running() == []
 
 
 def test_an_error_in_a_client_arrives_at_the_launcher(tmp_path: Path) -> None:
-    before = left_running()
     text = PLAIN.replace("local_steps", 'loss = "tests.engine.failing_loss:unreadable"\nlocal_steps')
     with pytest.raises(RunError, match=r"client 'client-\d+': DataError: this record is unreadable"):
         run_flower(Experiment.from_toml_text(text), tmp_path / "run")
     failure = json.loads((tmp_path / "run" / "failure.json").read_text())
     assert (failure["error"], failure["exit_code"]) == ("RunError", 7)
-    assert left_running() == before
+    assert left_running() == []
 
 
 def test_a_killed_launcher_leaves_nothing_running_and_the_run_resumes(tmp_path: Path) -> None:
-    before = left_running()
     long = PLAIN.replace("rounds = 3", "rounds = 150")
     script = (
         "import sys; from pathlib import Path; from fedlearn.experiment import Experiment;"
@@ -139,7 +85,7 @@ def test_a_killed_launcher_leaves_nothing_running_and_the_run_resumes(tmp_path: 
         gone = os.pidfd_open(leash)
         launcher.send_signal(signal.SIGKILL)
     _await(gone)
-    assert left_running() == before
+    assert left_running() == []
     scratch.rmdir()  # and so it was empty
     kept = len((tmp_path / "run" / "rounds.jsonl").read_text().splitlines())
     assert 0 < kept < 150

@@ -50,6 +50,23 @@ def test_a_message_survives_the_socket(message: Message) -> None:
     assert_same(received, message)
 
 
+@given(messages())
+def test_a_message_survives_as_bytes(message: Message) -> None:
+    received = frames.unpack(frames.pack(message))
+    assert isinstance(received, Message)
+    assert_same(received, message)
+    for vector in received.vectors:
+        assert vector.flags.writeable
+
+
+@given(messages(), st.data())
+def test_bytes_that_are_cut_or_go_on_are_no_frame(message: Message, data: st.DataObject) -> None:
+    whole = frames.pack(message)
+    for wrong in (whole[: data.draw(st.integers(0, len(whole) - 1))], whole + b"\0"):
+        with pytest.raises(MalformedMessage):
+            frames.unpack(wrong)
+
+
 def test_a_large_vector_survives_and_is_writable() -> None:
     vector = np.arange(3_000_000, dtype=np.float32)
     received = through_a_socket(Message(client="c", body=b"", vectors=(vector,)))

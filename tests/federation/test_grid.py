@@ -30,7 +30,7 @@ def transport(grid: FakeGrid, clock: Clock, **changes: Any) -> GridTransport:
         "addresses": {},
         "clock": clock,
         "sleep": clock.sleep,
-        "alive": lambda: True,
+        "check": lambda: None,
     } | changes
     return GridTransport(grid, **options)
 
@@ -164,7 +164,10 @@ def test_a_node_that_comes_late_is_used(clock: Clock) -> None:
 
 
 def test_when_flower_stops_a_round_does_not_wait_for_ever(clock: Clock) -> None:
-    carrier = transport(FakeGrid({NAMES[0]: fake_grid.silent}), clock, alive=lambda: False)
+    def stopped() -> None:
+        raise RunError("Flower stopped")
+
+    carrier = transport(FakeGrid({NAMES[0]: fake_grid.silent}), clock, check=stopped)
     with pytest.raises(RunError, match="Flower stopped"):
         list(carrier.exchange(requests()))
 

@@ -98,43 +98,70 @@ class Session:
 
 def client_seconds(session: Session, rates: Rates) -> Mapping[str, float]:
     """CPU seconds of a client that survives, by what they go to; training and encoding are not among them."""
-    n, k, t = session.clients, session.neighbours, session.threshold
+    n, k, t, s = session.clients, session.neighbours, session.threshold, session.survivors
     up, down = client_bytes(session)
     path = (k - 1).bit_length()
     return {
-        "messages": (up - session.vector + down) * rates.codec_byte + 4 * n * rates.name,
+        "messages": (up - session.vector) * rates.encode_byte + down * rates.decode_byte,
+        # Sessions of all adverts; digests of U1 once and of U2 twice; order and membership of each list.
+        "lists": n * (5 * rates.part + rates.fresh) + (n + 2 * s) * rates.name + 6 * n * rates.member,
         "keys and signatures": 2 * rates.keygen
         + 5 * rates.sign
-        + (n + 2 * k + session.survivors) * rates.verify,
+        + (n + 2 * k + s) * (rates.verify + rates.frame),
         "graph": n * k * rates.place,
-        "shares": 2 * (k + 1) * t * rates.term + k * (4 + 3 + path) * rates.hash,
-        "boxes": k * (2 * rates.agree + rates.seal + rates.unseal),
-        "masks": k * rates.agree + (k + 1) * session.vector * rates.mask_byte,
+        "shares": 2 * (k + 1) * t * rates.term + (4 * k + 1) * rates.hash + k * rates.part,
+        "share lists": 2 * k * rates.leaf + (2 * k + k * (path + 1)) * rates.node,
+        "boxes": k * (rates.agree + rates.derive + rates.seal + rates.unseal + 2 * rates.frame),
+        "masks": k * (rates.agree + rates.frame)
+        + rates.derive
+        + (k + 1) * (rates.mask + session.vector * rates.mask_byte)
+        + session.vector * rates.digest_byte,
     }
 
 
 def server_seconds(session: Session, rates: Rates) -> Mapping[str, float]:
     """CPU seconds of the server, by what they go to."""
-    n, k, t = session.clients, session.neighbours, session.threshold
-    up, down = client_bytes(session)
-    masks = session.survivors + session.lost * k * session.survivors / n
+    n, k, t, s = session.clients, session.neighbours, session.threshold, session.survivors
+    up, _ = client_bytes(session)
+    same, own = request_bytes(session)
+    pairs = session.lost * k * s / n  # of a lost client and a survivor
     return {
-        "messages": n * ((up - session.vector + down) * rates.codec_byte + 5 * n * rates.name),
-        "signatures": (3 * n + 3 * session.survivors) * rates.verify,
+        # What all are sent alike is encoded once.
+        "messages": n * (up - session.vector) * rates.decode_byte + (same + n * own) * rates.encode_byte,
+        # Each new advert is compared with all before it.
+        "adverts": n * (n + 1) / 2 * rates.fresh + 2 * n * rates.agree + n * (5 * rates.part + rates.fresh),
+        "signatures": (3 * n + 3 * s) * (rates.verify + rates.frame) + s * (k + 1) * rates.part,
+        # Three answers of each survivor bind U1, two of these U2 as well.
+        "digests of lists": (3 * s * n + 2 * s * s) * rates.name,
+        # Neighbours among U1 or U2 of dealers, of requests, of holders; who sent an answer, five times.
+        "membership": (2 * n * n + s * s + s * n) * rates.member
+        + (2 * n + 3 * s) * n / 2 * rates.scan
+        + 6 * n * k * rates.member,
         "graph": n * k * rates.place,
-        "share lists": 5 * n * k * rates.hash,
-        "sum": session.survivors * session.vector * rates.ring_byte,
-        "check shares": session.survivors * (k + 1) * rates.hash,
-        "rebuild secrets": n * (t**2 / 2) * rates.pair,
-        "unmask": masks * session.vector * rates.mask_byte + session.lost * k * rates.agree,
+        "share lists": n * k * (2 * rates.leaf + 4 * rates.node + rates.path),
+        "sum": s * session.vector * (rates.ring_byte + rates.digest_byte),
+        "check shares": s * (k + 1) * rates.revealed,
+        "rebuild secrets": n * (t * rates.weight + t * t * rates.pair),
+        "unmask": (s + pairs) * (rates.mask + session.vector * rates.mask_byte)
+        + s * (rates.derive + rates.hash)
+        + session.lost * rates.keygen
+        + pairs * (rates.agree + rates.frame),
     }
+
+
+def request_bytes(session: Session) -> tuple[int, int]:
+    """Bytes of the requests that all clients get alike, and of those that each gets for itself."""
+    n, k, s = session.clients, session.neighbours, session.survivors
+    alike = n * len(encode(_ADVERT)) + s * len(encode(_AGREEMENT))
+    own = (
+        len(encode(_NO_INPUTS)) + (n + s) * (len(_NAME) + 1) + k * (_package_bytes(k) + len(encode(_HEADER)))
+    )
+    return alike, own
 
 
 def client_bytes(session: Session) -> tuple[int, int]:
     """Bytes that a surviving client sends and is sent in the session, without the model on its way down."""
-    n, k = session.clients, session.neighbours
-    path = (k - 1).bit_length()
-    package = len(encode(InputsRequest(_HASH, _AGREED, (), (_package(path),)))) - len(encode(_NO_INPUTS))
+    k = session.neighbours
     dealing = len(encode(Dealing(_HASH, _HASH, (_SEALED,), _SIGNATURE))) - len(encode(_NO_DEALING))
     up = (
         len(encode(_ADVERT))
@@ -145,15 +172,10 @@ def client_bytes(session: Session) -> tuple[int, int]:
         + len(encode(Revelation((_SHARE,) * (k + 1), _SIGNATURE)))
         + session.vector
     )
-    down = (
-        n * len(encode(_ADVERT))
-        + (n + session.survivors) * (len(_NAME) + 1)
-        + k * (package + len(encode(_HEADER)))
-        + len(encode(_NO_INPUTS))
-        + session.survivors * len(encode(_AGREEMENT))
-    )
-    return up, down
+    return up, sum(request_bytes(session))
 
 
-def _package(path: int) -> Package:
-    return Package(_NAME, _HASH, _HASH, _SEALED, (_HASH,) * path, _SIGNATURE)
+def _package_bytes(neighbours: int) -> int:
+    """Bytes of one package in a request, with a proof over so many entries."""
+    package = Package(_NAME, _HASH, _HASH, _SEALED, (_HASH,) * (neighbours - 1).bit_length(), _SIGNATURE)
+    return len(encode(InputsRequest(_HASH, _AGREED, (), (package,)))) - len(encode(_NO_INPUTS))

@@ -1,26 +1,36 @@
-"""The rates of this machine: CPU seconds of each thing that a round does often."""
+"""The rates of this machine: CPU seconds of each thing that a round does often.
+
+What remembers — keys that have agreed, weights of points seen before — is given new inputs at each call:
+a client and a server meet theirs for the first time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
+import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedlearn.aggregators.weighted_mean import WeightedSum
+from fedlearn.crypto import merkle
 from fedlearn.crypto.aead import open_sealed, seal
-from fedlearn.crypto.agreement import AgreementKey
+from fedlearn.crypto.agreement import AgreementKey, derive_key
+from fedlearn.crypto.framing import frame
 from fedlearn.crypto.identity import SigningKey, verify
 from fedlearn.crypto.shamir import combine, split
+from fedlearn.secagg.cohort import check_fresh
 from fedlearn.secagg.graph import neighbourhoods
 from fedlearn.secagg.masking import add_masks
-from fedlearn.secagg.messages import Dealing, SealedShares, decode_reply, encode
+from fedlearn.secagg.messages import Advert, Dealing, SealedShares, decode_reply, encode
 from fedlearn.secagg.ring import add_in_ring
-from fedlearn.secagg.transcript import members_digest, share_hash
-from tests.secagg.secagg_session import names_of
+from fedlearn.secagg.transcript import members_digest, sealed_leaf, share_hash
+from tests.secagg.secagg_session import Federation, names_of
 
 _VECTOR = 225_034
 _REPEATS = 5
@@ -32,17 +42,31 @@ class Rates:
 
     Attributes:
       keygen: a pair of keys for agreement.
-      agree: one agreement, and the key derived from it.
+      agree: an agreement with a key not met before, and the first key derived from it.
+      derive: a further key derived from an agreement, or from a seed.
       sign: one signature.
       verify: one check of a signature.
+      frame: the bytes of eight parts, that something is bound to.
       seal: one box of two shares.
       unseal: opening it.
       hash: one hash of a share, with its framing.
+      leaf: one entry of the list that a dealer signs.
+      node: one hash in the tree over that list.
+      path: one proof that an entry is in the tree, the hashes of the tree not counted.
+      part: one part of a long list that is framed.
       term: one coefficient of one share when a secret is split.
-      pair: one pair of shares when a secret is rebuilt: it takes t² / 2 of them.
+      weight: one share when a secret is rebuilt from shares at points not met before.
+      pair: what each two of these shares add to that.
+      revealed: one share that is revealed, compared with its hash and noted.
       place: one entry of the graph.
       name: one name in the digest of a list of clients.
-      codec_byte: one byte of a message, decoded and encoded again to see that it is canonical.
+      member: one name in a set of clients.
+      scan: one name passed over when a client is looked for in a list.
+      fresh: one advert among those that a new one is compared with.
+      decode_byte: one byte of a message, decoded and encoded again to see that it is canonical.
+      encode_byte: one byte of a message, encoded.
+      digest_byte: one byte of a vector, hashed.
+      mask: one mask begun.
       mask_byte: one byte of one mask, expanded and added.
       ring_byte: one byte of a vector, added in the ring.
       clear_coordinate: one coordinate of an update, added in the clear.
@@ -50,16 +74,30 @@ class Rates:
 
     keygen: float
     agree: float
+    derive: float
     sign: float
     verify: float
+    frame: float
     seal: float
     unseal: float
     hash: float
+    leaf: float
+    node: float
+    path: float
+    part: float
     term: float
+    weight: float
     pair: float
+    revealed: float
     place: float
     name: float
-    codec_byte: float
+    member: float
+    scan: float
+    fresh: float
+    decode_byte: float
+    encode_byte: float
+    digest_byte: float
+    mask: float
     mask_byte: float
     ring_byte: float
     clear_coordinate: float
@@ -67,46 +105,138 @@ class Rates:
 
 def measured() -> Rates:
     """Measures them all; about five seconds."""
-    key, other, signer, message = (
-        AgreementKey.generate(),
-        AgreementKey.generate(),
-        SigningKey.generate(),
-        bytes(200),
+    weight, pair = rebuilding_rates()
+    return Rates(
+        **key_rates(),
+        **hash_rates(),
+        **list_rates(),
+        **vector_rates(),
+        weight=weight,
+        pair=pair,
+        revealed=revealed_rate(),
     )
-    signature, secret = signer.sign(message), os.urandom(32)
+
+
+def key_rates() -> dict[str, float]:
+    """Keys, agreements, signatures, boxes, and secrets that are split."""
+    secret, message = os.urandom(32), os.urandom(200)
+    signers = [SigningKey.generate() for _ in range(100)]
+    signed = [(signer.public, signer.sign(message)) for signer in signers]
+    hashes = [os.urandom(32) for _ in range(6)]
     box = seal(secret, bytes(66), context=message)
     points, threshold = list(range(1, 204)), 138
-    shares = split(int.from_bytes(secret, "big") >> 1, threshold=threshold, points=points)
-    chosen = dict(list(shares.items())[:threshold])
-    names, seeds = names_of(1000), [os.urandom(32) for _ in range(16)]
-    ring, update = np.ones(_VECTOR, np.uint32), np.ones(_VECTOR, np.float32)
-    total = WeightedSum()
-    sealed = (SealedShares(box, bytes(32), bytes(32)),) * 202
-    dealing = encode(Dealing(bytes(32), bytes(32), sealed, bytes(64)))
 
-    def hash_one() -> None:
-        share_hash(bytes(32), dealer="client-0001", holder="client-0002", kind="seed", share=bytes(33))
+    def agree_with_all() -> None:
+        own = AgreementKey.generate()
+        for peer in peers:
+            own.derive(peer, info=message)
+
+    def check_all() -> None:
+        for public, signature in signed:
+            verify(public, signature, message)
 
     def split_one() -> None:
         split(int.from_bytes(secret, "big") >> 1, threshold=threshold, points=points)
 
-    return Rates(
-        keygen=_each(AgreementKey.generate),
-        agree=_each(lambda: key.derive(other.public, info=message)),
-        sign=_each(lambda: signer.sign(message)),
-        verify=_each(lambda: verify(signer.public, signature, message)),
-        seal=_each(lambda: seal(secret, bytes(66), context=message)),
-        unseal=_each(lambda: open_sealed(secret, box, context=message)),
-        hash=_each(hash_one),
-        term=_each(split_one, times=3) / (len(points) * threshold),
-        pair=_each(lambda: combine(chosen), times=3) / (threshold**2 / 2),
-        place=_each(lambda: neighbourhoods(names, neighbours=202, session=bytes(32)), times=1) / (1000 * 202),
-        name=_each(lambda: members_digest(bytes(32), name="U1", members=names), times=5) / len(names),
-        codec_byte=_each(lambda: decode_reply(dealing), times=20) / len(dealing),
-        mask_byte=_each(lambda: add_masks(ring, plus=seeds), times=1) / (len(seeds) * ring.nbytes),
-        ring_byte=_each(lambda: add_in_ring(ring, ring), times=20) / ring.nbytes,
-        clear_coordinate=_each(lambda: total.add(update), times=20) / _VECTOR,
-    )
+    peers = [AgreementKey.generate().public for _ in range(100)]
+    return {
+        "keygen": _each(AgreementKey.generate),
+        "agree": _each(agree_with_all, times=1) / len(peers),
+        "derive": _each(lambda: derive_key(secret, info=message)),
+        "sign": _each(lambda: signers[0].sign(message)),
+        "verify": _each(check_all, times=1) / len(signed),
+        "frame": _each(lambda: frame("label", "client-0001", "client-0002", *hashes)),
+        "seal": _each(lambda: seal(secret, bytes(66), context=message)),
+        "unseal": _each(lambda: open_sealed(secret, box, context=message)),
+        "term": _each(split_one, times=3) / (len(points) * threshold),
+    }
+
+
+def rebuilding_rates() -> tuple[float, float]:
+    """One share, and each two shares, when a secret is rebuilt: from secrets of two thresholds."""
+    few, many = 32, 256
+    chosen = random.Random(0)  # which points, not what they hide
+
+    def rebuild(threshold: int) -> float:
+        sets: Iterable[dict[int, int]] = iter(
+            [
+                dict.fromkeys(chosen.sample(range(1, 1000), threshold), 2**255 + 12345)
+                for _ in range(_REPEATS * 10)
+            ]
+        )
+        found = iter(sets)
+        return _each(lambda: combine(next(found)), times=10)
+
+    low, high = rebuild(few), rebuild(many)
+    pair = max(0.0, (high / many - low / few) / (many - few))
+    return low / few - pair * few, pair
+
+
+def hash_rates() -> dict[str, float]:
+    """Hashes of shares, lists and trees."""
+    sealed = SealedShares(os.urandom(66 + 28), os.urandom(32), os.urandom(32))
+    leaves = [os.urandom(32) for _ in range(256)]
+    shares = [os.urandom(33) for _ in range(256)]
+    proofs, tree = _each(lambda: merkle.paths(leaves), times=3), _each(lambda: merkle.root(leaves), times=3)
+
+    def hash_one() -> None:
+        share_hash(bytes(32), dealer="client-0001", holder="client-0002", kind="seed", share=shares[0])
+
+    return {
+        "hash": _each(hash_one),
+        "leaf": _each(lambda: sealed_leaf("client-0001", sealed)),
+        "node": tree / (2 * len(leaves)),
+        "path": max(0.0, proofs - tree) / len(leaves),
+        "part": _each(lambda: frame("label", *shares)) / len(shares),
+    }
+
+
+def list_rates() -> dict[str, float]:
+    """Lists of clients, the graph, and messages."""
+    names = names_of(1000)
+    adverts = [Advert(n, os.urandom(32), os.urandom(32), os.urandom(32), os.urandom(64)) for n in names]
+    sealed = (SealedShares(os.urandom(66 + 28), os.urandom(32), os.urandom(32)),) * 202
+    dealing = Dealing(os.urandom(32), os.urandom(32), sealed, os.urandom(64))
+    encoded, listed, last = encode(dealing), tuple(names), "".join(names[-1:])
+    return {
+        "place": _each(lambda: neighbourhoods(names, neighbours=202, session=bytes(32)), times=1)
+        / (1000 * 202),
+        "name": _each(lambda: members_digest(bytes(32), name="U1", members=names), times=5) / len(names),
+        "member": _each(lambda: frozenset(names), times=20) / len(names),
+        "scan": _each(lambda: last in listed, times=20) / len(names),
+        "fresh": _each(lambda: check_fresh([*adverts]), times=3) / len(adverts),
+        "decode_byte": _each(lambda: decode_reply(encoded), times=20) / len(encoded),
+        "encode_byte": _each(lambda: encode(dealing), times=20) / len(encoded),
+    }
+
+
+def vector_rates() -> dict[str, float]:
+    """What is done to every coordinate."""
+    seeds = [os.urandom(32) for _ in range(16)]
+    ring, update = np.ones(_VECTOR, np.uint32), np.ones(_VECTOR, np.float32)
+    total = WeightedSum()
+    begun = _each(lambda: add_masks(ring[:8], plus=seeds)) / len(seeds)
+    whole = _each(lambda: add_masks(ring, plus=seeds), times=1) / len(seeds)
+    return {
+        "digest_byte": _each(lambda: hashlib.sha256(ring.data), times=3) / ring.nbytes,
+        "mask": begun,
+        "mask_byte": (whole - begun) / ring.nbytes,
+        "ring_byte": _each(lambda: add_in_ring(ring, ring), times=20) / ring.nbytes,
+        "clear_coordinate": _each(lambda: total.add(update), times=20) / _VECTOR,
+    }
+
+
+def revealed_rate() -> float:
+    """One share that is revealed: of a session of forty, whose server has taken all else."""
+    federation = Federation(40, colluders=4)
+    federation.until("unmask")
+    answers = {n: federation.answer(n, body)[0] for n, body in federation.server.requests().items()}
+    shares = {name: decode_reply(body).shares for name, body in answers.items()}  # type: ignore[union-attr]
+    recovery = federation.server._recovering()
+    started = time.thread_time()
+    for name, held in shares.items():
+        recovery.add(name, held)
+    return (time.thread_time() - started) / sum(map(len, shares.values()))
 
 
 def _each(task: Callable[[], object], *, times: int = 100) -> float:
@@ -114,7 +244,7 @@ def _each(task: Callable[[], object], *, times: int = 100) -> float:
     taken = []
     for _ in range(_REPEATS):
         started = time.thread_time()
-        for _ in range(times):
+        for _ in itertools.repeat(None, times):
             task()
         taken.append((time.thread_time() - started) / times)
     return statistics.median(taken)
