@@ -11,7 +11,7 @@ import fedlearn
 from fedlearn.errors import ConfigError, DataError, MalformedMessage, RunDirectoryError
 from fedlearn.experiment import Experiment
 from fedlearn.federation import frames
-from fedlearn.federation.assignment import Assignment
+from fedlearn.federation.assignment import Assignment, Resident
 from fedlearn.federation.cluster.host import ActorHost
 from fedlearn.federation.cluster.relay import address_of
 from fedlearn.federation.conduct import check_conductible
@@ -43,9 +43,12 @@ def test_keys_are_made_where_clients_live_and_only_public_halves_leave() -> None
 
 def test_residents_get_the_keys_that_were_made_here(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Assignment] = []
-    monkeypatch.setattr(
-        "tests.federation.echo_residents.settle", lambda told: seen.append(told) or {}, raising=True
-    )
+
+    def settle(told: Assignment) -> dict[str, Resident]:
+        seen.append(told)
+        return {}
+
+    monkeypatch.setattr("tests.federation.echo_residents.settle", settle)
     host = ActorHost()
     host.enrol(["a"])
     assert host.settle(TOLD, settle=ECHO, shared=False) is None
