@@ -167,7 +167,7 @@ def decoders() -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     sealed, _ = seal(Message(client="oslo", body=b"b"), kind="site", key=key, clock=lambda: 1.0)
     roster = FederationRoster(name="n", version=1, server=key.public, members={}).sign(key)
     return {
-        "frame": (valid_frame(), lambda data: frames.receive(Bytes(data), max_bytes=10**6)),  # type: ignore[arg-type]
+        "frame": (valid_frame(), lambda data: frames.receive(Bytes(data), max_bytes=10**6)),
         "envelope": (
             sealed.body,
             lambda data: open_envelope(Message(client="oslo", body=data), author=key.public),
