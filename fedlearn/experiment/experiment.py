@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,24 +21,20 @@ from fedlearn.algorithms.local_rule import LocalRule, rule_of
 from fedlearn.algorithms.state import Algorithm
 from fedlearn.compression.compressor import Compressor
 from fedlearn.config import ExperimentConfig
-from fedlearn.data import PARTITIONERS
-from fedlearn.errors import ConfigError, FedLearnError, NonLinearAggregator
-from fedlearn.experiment.asynchronous import check_asynchronous
-from fedlearn.experiment.client_level import check_client_level, protects_clients
-from fedlearn.experiment.cohorts import cohort_of, is_poisson
-from fedlearn.experiment.compression import check_compression, compressor_of
-from fedlearn.experiment.kept import KeptParts, check_kept, check_personal
+from fedlearn.errors import ConfigError
+from fedlearn.experiment.checks import check_data, check_model, check_parts
+from fedlearn.experiment.cohorts import cohort_of
+from fedlearn.experiment.compression import compressor_of
+from fedlearn.experiment.kept import KeptParts, check_personal
+from fedlearn.experiment.modules import ModelSource, own_module, registered_module
 from fedlearn.experiment.pace import check_fleet
 from fedlearn.experiment.population import (
     HeldOut,
     Population,
-    check_data_set_name,
     from_data_set,
     from_objects,
     load_data_set,
 )
-from fedlearn.experiment.precision import check_precision
-from fedlearn.experiment.pretraining import check_pretraining
 from fedlearn.experiment.remedies import (
     augmentations_of,
     initialisation_of,
@@ -50,14 +45,10 @@ from fedlearn.experiment.remedies import (
     weights_of,
 )
 from fedlearn.experiment.reserved import reserve
-from fedlearn.experiment.shared import check_shared_noise
-from fedlearn.experiment.statistics import check_statistics, features_of, is_federated
-from fedlearn.experiment.synthesis import check_synthesis
-from fedlearn.experiment.tasks import check_tasks, config_of_task, task_of, with_single_output
+from fedlearn.experiment.statistics import features_of, is_federated
+from fedlearn.experiment.tasks import config_of_task, task_of
 from fedlearn.fleet import Fleet
-from fedlearn.models import MODELS
 from fedlearn.models.standardised import Standardised
-from fedlearn.registry import check_arguments
 from fedlearn.remedies.initialisation import Weights, start
 from fedlearn.remedies.tuning import Tuning
 from fedlearn.training import METRICS, OPTIMIZERS, SCHEDULES
@@ -69,8 +60,6 @@ from fedlearn.training.metrics import Metric
 from fedlearn.training.objective import Loss
 from fedlearn.training.split import Split
 from fedlearn.training.vector import FlatModel
-
-ModelSource = nn.Module | Callable[[], nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,58 +99,14 @@ class Experiment:
         if self.test is not None and self.clients is None:
             raise ConfigError("test is given without clients; give both, or name a data set")
         if self.clients is None and self.known is None:
-            self._check_data()
+            check_data(self.config.data)
         if self.model is None:
-            self._check_model()
-        if self.config.secure_aggregation.enabled:
-            self._check_summable()
+            check_model(self.config, own_records=self.clients is not None)
         check_fleet(self.config, own=self.fleet is not None)
-        check_client_level(self.config, self.aggregator)
-        check_asynchronous(self.config, self.local_rule, self.aggregator)
-        check_compression(self.config, self.compressor, self.aggregator)
-        check_shared_noise(self.config)
-        check_statistics(self.config)
-        check_precision(self.config)
-        check_kept(self.config, self.local_rule, self.aggregator)
-        check_pretraining(self.config)
-        check_synthesis(self.config)
-        check_tasks(self.config)
+        check_parts(self.config, rule=self.local_rule, aggregator=self.aggregator, compressor=self.compressor)
         check_personal(self.config, on_sites=self.known is not None)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
         initialisation_of(self.config)
-
-    def _check_data(self) -> None:
-        check_data_set_name(self.config.data)
-        partition = self.config.data.partition
-        check_arguments(
-            PARTITIONERS.resolve(partition.kind),
-            partition.arguments,
-            label=f"partition {partition.kind!r}",
-            given=frozenset({"labels", "clients", "rng", "owners"}),
-        )
-
-    def _check_model(self) -> None:
-        """A data set or a task knows its classes; with own objects the user says how many there are."""
-        config = self.config.model
-        told = self.clients is None or bool(self.config.tasks)
-        known = {"shape", "vocabulary", "classes"} if told else {"shape", "vocabulary"}
-        own = {"vocabulary", "classes"} & config.arguments.keys()
-        label = f"model {config.name!r}"
-        check_arguments(
-            MODELS.resolve(config.name), config.arguments, label=label, given=frozenset(known - own)
-        )
-
-    def _check_summable(self) -> None:
-        if not self.aggregator.linear:
-            raise NonLinearAggregator(
-                f"aggregation.name={self.config.aggregation.name!r} needs each client's update in the clear;"
-                " secure aggregation reveals only their sum: use 'weighted-mean', or switch one of them off"
-            )
-        if is_poisson(self.config) and not protects_clients(self.config):
-            raise ConfigError(
-                "cohort.sampling='poisson' draws cohorts of any size; ring, quorum and floor of secure"
-                " aggregation are proved for one size: use 'fixed'"
-            )
 
     @classmethod
     def from_toml(cls, path: str | Path, *, settings: Sequence[str] = (), **objects: Any) -> Self:
@@ -335,35 +280,8 @@ class Experiment:
 
     def _module(self) -> nn.Module:
         if self.model is None:
-            return self._registered_module()
-        try:
-            module = copy.deepcopy(self.model) if isinstance(self.model, nn.Module) else self.model()
-        except FedLearnError:
-            raise
-        except Exception as error:
-            raise ConfigError(f"the model could not be built: {type(error).__name__}: {error}") from error
-        if not isinstance(module, nn.Module):
-            raise ConfigError(
-                f"model gave a {type(module).__name__}; give an nn.Module or a callable that builds one"
-            )
-        return module
-
-    def _registered_module(self) -> nn.Module:
-        population, config = self.population, self.config.model
-        arguments = dict(config.arguments)
-        classes = arguments.pop("classes", population.classes)
-        if classes is None:
-            raise ConfigError(
-                f"model {config.name!r} needs model.arguments.classes with data given as objects"
-            )
-        if population.vocabulary is not None:
-            arguments.setdefault("vocabulary", population.vocabulary)
-        # A regression of one target has one output, where a classifier of two classes has two.
-        single = classes == 1 and self.config.training.loss != "cross-entropy"
-        module: nn.Module = MODELS.build(
-            config.name, arguments, shape=population.record_shape, classes=2 if single else classes
-        )
-        return with_single_output(module) if single else module
+            return registered_module(self.config, self.population)
+        return own_module(self.model)
 
     def part(self, task: str) -> Experiment:
         """Returns one task's part: the same experiment with its head, loss and metrics."""

@@ -14,7 +14,7 @@ from fedlearn.config import ExperimentConfig
 from fedlearn.data.standardise import Standardisation
 from fedlearn.errors import ConfigError, ModelError, RunDirectoryError
 from fedlearn.experiment import Experiment
-from fedlearn.experiment.experiment import ModelSource
+from fedlearn.experiment.modules import ModelSource
 from fedlearn.experiment.population import Population
 from fedlearn.results.deployed import Deployed
 from fedlearn.runs.result import Result
