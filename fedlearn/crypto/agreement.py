@@ -7,16 +7,18 @@ True
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from fedlearn.crypto.entropy import random_bytes
+from fedlearn.crypto.shared_answers import shared_secret
 from fedlearn.errors import KeyMisuse
 
 KEY_BYTES = 32
+_SHA256: Final = SHA256()
 
 
 class AgreementKey:
@@ -27,7 +29,7 @@ class AgreementKey:
             raise KeyMisuse(f"an agreement key of {len(private)} bytes; an X25519 key has {KEY_BYTES}")
         self._raw = private
         self._private = X25519PrivateKey.from_private_bytes(private)
-        # With each peer once: sealing to it and opening from it take keys of one agreement.
+        # With each peer once: masking with it, sealing to it and opening from it take keys of one agreement.
         self._agreed: dict[bytes, bytes] = {}
         self.public: bytes = self._private.public_key().public_bytes_raw()
 
@@ -54,8 +56,17 @@ class AgreementKey:
           KeyMisuse: the peer's key is malformed or of low order, so that the secret would be known.
         """
         if peer not in self._agreed:
-            self._agreed[peer] = self._exchanged(peer)
-        return derive_key(self._agreed[peer], info=info)
+            # Both ends of a pair compute the same from either private key and the other public one.
+            pair = self.public + peer if self.public < peer else peer + self.public
+            self._agreed[peer] = shared_secret(pair, lambda: self._extracted(peer))
+        return _expanded(self._agreed[peer], info)
+
+    def check_peer(self, peer: bytes) -> None:
+        """Raises KeyMisuse as :meth:`derive` does; remembers nothing of the peer."""
+        self._exchanged(peer)
+
+    def _extracted(self, peer: bytes) -> bytes:
+        return HKDF.extract(_SHA256, None, self._exchanged(peer))
 
     def _exchanged(self, peer: bytes) -> bytes:
         try:
@@ -66,4 +77,8 @@ class AgreementKey:
 
 def derive_key(secret: bytes, *, info: bytes) -> bytes:
     """Returns the HKDF-SHA256 of ``secret``, 32 bytes, without salt, for the purpose ``info``."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
+    return _expanded(HKDF.extract(_SHA256, None, secret), info)
+
+
+def _expanded(key: bytes, info: bytes) -> bytes:
+    return HKDFExpand(_SHA256, KEY_BYTES, info).derive(key)

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 Part: TypeAlias = bytes | str | int
 """What may be framed: bytes as they are, text as UTF-8, an integer 0 ≤ i < 2⁶⁴ as eight bytes."""
+
+
+_SHORT: Final = 256
+_LENGTHS: Final = tuple(size.to_bytes(8, "big") for size in range(_SHORT))
 
 
 def frame(label: str, *parts: Part) -> bytes:
@@ -26,11 +30,14 @@ def frame(label: str, *parts: Part) -> bytes:
       OverflowError: an integer is negative or does not fit eight bytes.
     """
     framed = [_framed_text(label)]
+    add = framed.append
     for part in parts:
         if isinstance(part, bytes):
-            framed += (_length(len(part)), part)
+            size = len(part)
+            add(_LENGTHS[size] if size < _SHORT else size.to_bytes(8, "big"))
+            add(part)
         else:
-            framed.append(_framed_text(part) if isinstance(part, str) else _framed(part))
+            add(_framed_text(part) if isinstance(part, str) else _framed(part))
     return b"".join(framed)
 
 
@@ -42,11 +49,6 @@ def digest(label: str, *parts: Part) -> bytes:
 def _framed(part: bytes | int) -> bytes:
     raw = part.to_bytes(8, "big") if isinstance(part, int) else bytes(part)
     return len(raw).to_bytes(8, "big") + raw
-
-
-@lru_cache(maxsize=256)
-def _length(count: int) -> bytes:
-    return count.to_bytes(8, "big")
 
 
 @lru_cache(maxsize=8192)

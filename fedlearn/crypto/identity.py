@@ -10,17 +10,19 @@ fedlearn.errors.TamperedMessage: a signature does not verify
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fedlearn.crypto.entropy import random_bytes
+from fedlearn.crypto.shared_answers import shared_result
 from fedlearn.errors import KeyMisuse, TamperedMessage
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+_TRUE, _FALSE = b"\1" * 32, bytes(32)
+_LONGEST_SHARED = 4096
 
 
 class SigningKey:
@@ -64,32 +66,17 @@ def verify(public: bytes, signature: bytes, message: bytes) -> None:
     Raises:
       TamperedMessage: the signature does not verify, or key or signature are malformed.
     """
-    if not _verifies(public, signature, message):
+    if len(message) > _LONGEST_SHARED:
+        result = _verifies(public, signature, message)
+    else:
+        result = shared_result((public, signature, message), lambda: _verifies(public, signature, message))
+    if result != _TRUE:
         raise TamperedMessage("a signature does not verify")
 
 
-def verify_each_once() -> None:
-    """Lets this process remember from now on which signatures it has verified, of messages up to 4 KB.
-
-    For a process that is many clients: all of them check the same signatures. What is remembered is the
-    answer to the same key, signature and message, so that nothing else verifies than before.
-    """
-    global _verifies  # noqa: PLW0603  # of a process, like the clients in it
-    remembered = lru_cache(maxsize=_REMEMBERED)(_does_verify)
-
-    def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
-        return (remembered if len(message) <= _LONGEST else _does_verify)(public, signature, message)
-
-    _verifies = verifies
-
-
-def _does_verify(public: bytes, signature: bytes, message: bytes) -> bool:
+def _verifies(public: bytes, signature: bytes, message: bytes) -> bytes:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-_verifies = _does_verify
-_REMEMBERED, _LONGEST = 8192, 4096
+        return _FALSE
+    return _TRUE

@@ -21,7 +21,7 @@ from fedlearn.crypto.entropy import random_bytes
 from fedlearn.errors import ConfigError
 
 SEED_BYTES: Final = 32
-CHUNK_BYTES: Final = 1 << 18
+CHUNK_BYTES: Final = 1 << 17
 """Bytes that are expanded at a time: two such buffers stay in a core's L2 cache."""
 
 # Zeroed memory that is never written is one page of the system mapped over and over: reading it costs

@@ -6,11 +6,13 @@ is :mod:`fedlearn.rounds.client`'s business.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from fedlearn._types import RingVector, Vector
 from fedlearn.crypto.identity import SigningKey
+from fedlearn.crypto.shared_answers import digest_of
 from fedlearn.errors import FaultyDealer, OutOfOrder
 from fedlearn.rounds.protection import SecureSum
 from fedlearn.secagg.client import ClientSession
@@ -127,4 +129,4 @@ class Member:
 
 def model_digest(params: Vector) -> bytes:
     """Returns SHA-256 of the vector's little-endian bytes: what clients bind their masks to."""
-    return hashlib.sha256(params.astype("<f4", copy=False).tobytes()).digest()
+    return digest_of(np.ascontiguousarray(params, "<f4"))

@@ -38,7 +38,7 @@ def check_advert(
     where.check_advert(advert)
     check_fresh([*others, advert])
     for public in (advert.mask_public, advert.share_public):
-        probe.derive(public, info=b"")
+        probe.check_peer(public)
 
 
 def check_input(

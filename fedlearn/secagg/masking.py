@@ -63,7 +63,7 @@ def add_masks(vector: RingVector, *, plus: Iterable[bytes] = (), minus: Iterable
     """Adds the masks of ``plus`` to a contiguous vector in place and takes those of ``minus`` away.
 
     One chunk of the vector stays in cache while a batch of masks passes over it; memory beyond the
-    vector is one chunk and a batch of ciphers, some 350 KiB, whatever the number of masks.
+    vector is one chunk and a batch of ciphers, some 220 KiB, whatever the number of masks.
     """
     step = CHUNK_BYTES // vector.itemsize
     mask: RingVector = np.empty(min(step, vector.size), vector.dtype)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
+from fedlearn.crypto.shared_answers import ROW_BYTES, SharedAnswers, sharing
 from fedlearn.errors import ConfigError
 from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.setup import RunSetup
@@ -27,9 +29,15 @@ from fedlearn.training.devices import any_open, devices_of
 _WORTH_FORKING = 1.0
 """Seconds of training that are still to come, above which workers pay for themselves."""
 
+_MOST_ANSWERS = 1 << 17
+"""Answers that the clients of a masked run share at most, 12 MB."""
+
 
 class Engine:
     """The transport of a simulated run; ends its workers when it is closed.
+
+    Inside ``with`` the parties of a masked run share what is the same for several of them: what both
+    ends of a pair agree on, and whether a signature verifies.
 
     Args:
       setup: what the parties of the run agree on.
@@ -64,6 +72,8 @@ class Engine:
         self.clients = Residents(setup, enrolment, accounts or {}, charges, ledgers)
         self.clients.settle(self._devices[0])
         self._here = InProcess(self.clients, reaching=reaching_of(setup))
+        self._answers = _answers_for(setup)
+        self._open = ExitStack()
         self._undecided = workers is None and cores() > 1
         self._pool = self._workers(workers) if workers is not None and workers != 1 else None
 
@@ -94,8 +104,10 @@ class Engine:
         """Ends the workers."""
         if self._pool is not None:
             self._pool.close()
+        self._open.close()
 
     def __enter__(self) -> Engine:
+        self._open.enter_context(sharing(self._answers))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -150,6 +162,15 @@ class Engine:
         setup = self._setup
         masked = setup.secure is not None and setup.secure.mode == "masked"
         return masked or setup.statistics is not None or self._devices[0].is_gpu
+
+
+def _answers_for(setup: RunSetup) -> SharedAnswers | None:
+    """Returns what the clients of a masked run share: room for a session's pairs, each of two keys, twice."""
+    if setup.secure is None or setup.secure.mode != "masked":
+        return None
+    parameters = setup.secure.parameters
+    rows = min(4 * parameters.clients * parameters.neighbours, _MOST_ANSWERS)
+    return SharedAnswers(shared_array((rows, ROW_BYTES), np.uint8))
 
 
 def cores() -> int:

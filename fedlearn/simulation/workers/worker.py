@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from fedlearn._types import Vector
-from fedlearn.crypto.identity import verify_each_once
 from fedlearn.rounds.messages import decode_request
 from fedlearn.rounds.transport import Message
 from fedlearn.simulation.workers.adding import Adder
@@ -88,7 +87,6 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(1)
         keep_freed_memory()
-        verify_each_once()
         try:
             while not isinstance(order := receive_order(self._desk.connection), Stop):
                 if isinstance(order, Order):
