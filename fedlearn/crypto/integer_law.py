@@ -67,7 +67,10 @@ class IntegerLaw:
 
     def sample(self, count: int, words: Words) -> NDArray[np.int16]:
         """Returns ``count`` values, shape (count,), int16."""
-        leading = words(count, np.uint16)
+        return self.values(words(count, np.uint16), words)
+
+    def values(self, leading: NDArray[np.uint16], words: Words) -> NDArray[np.int16]:
+        """Returns the values whose uniforms begin with these 16 bits, shape as given, int16."""
         values: NDArray[np.int16] = self.decided.take(leading.astype(np.intp), mode="wrap")
         undecided = np.flatnonzero(values == UNDECIDED)
         if len(undecided):
@@ -75,7 +78,7 @@ class IntegerLaw:
         return values
 
     def decide(self, leading: NDArray[np.uint16], words: Words) -> NDArray[np.int64]:
-        """Returns the values whose uniforms begin with these 16 bits, shape as given."""
+        """Returns what :meth:`values` does, with more bits for every value, also where 16 decide it."""
         bits = leading.astype(np.uint64) << np.uint64(48)
         bits |= words(len(bits), np.uint64) >> np.uint64(16)
         passed = self.passed.take(leading).astype(np.intp)

@@ -5,7 +5,7 @@ after the noise and costs no privacy; it raises the variance by 1 / 12s², twent
 
 Split n = m + r into an integer and a rest in [−½, ½). The integer has a law of its own: one look-up.
 The rest only decides whether the fraction f of q carries over, with probability H = P(r ≥ ½ − f | m),
-which is f but for the slope of the density within a cell, at most 1 % for |m| ≤ 4s. So sixteen random
+which is f but for the slope of the density within a cell, at most 0.6 % for |m| ≤ 3s. So sixteen random
 bits mostly decide that as well; for the few values where they do not, more bits are drawn and
 compared with H. No normal is ever computed, and that is where the speed comes from.
 """
@@ -33,14 +33,17 @@ _TERMS: Final = 8
 
 _NODES, _SHARES = np.polynomial.legendre.leggauss(8)
 
-_COMMON: Final = 4 * STDDEV
-"""Integers beyond this are left to the second pass, so that the first knows their slope."""
+_COMMON: Final = 3 * STDDEV
+"""Integers beyond this are left to the second pass, so that the first knows their slope.
+
+At three stddevs the second pass has least to do: fewer integers are beyond, more dice are unsure.
+"""
 
 _SURE: Final = 1.1 * _COMMON / STDDEV**2 / 8 + 2.0**-11
 """Bound on |H − f| for common integers, |m| / 8s², widened by what 16 bits and float32 leave open."""
 
 _LARGEST_IN_FLOAT32: Final = 1024.0
-"""Up to here, with an integer of 4s added, float32 is right to 2⁻¹³."""
+"""Up to here, with an integer of 3s added, float32 is right to 2⁻¹³."""
 
 _FINE: Final = 1.1 * ((11.1 / STDDEV) ** 2 / 120 + 2.0**-19) + 2.0**-15
 """Bound on |H − f + m f (1 − f) / 2s²| for all integers, widened by what 16 bits leave open."""
@@ -114,7 +117,7 @@ def _exact(
     values: NDArray[np.float64], leading: NDArray[np.uint16], dice: NDArray[np.uint16], words: Words
 ) -> NDArray[np.float64]:
     """Returns rint(values + noise) where the die, followed by more bits, decides what carries over."""
-    integers = integer_law().decide(leading, words)
+    integers = integer_law().values(leading, words)
     whole = np.floor(values)
     fractions = values - whole
     likely = fractions * (1 - integers * (1 - fractions) / (2 * STDDEV**2))
@@ -126,7 +129,9 @@ def _exact(
     return np.add(np.add(whole, integers), carries, dtype=np.float64)
 
 
-def carry_probability(integers: NDArray[np.int64], fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+def carry_probability(
+    integers: NDArray[np.signedinteger[Any]], fractions: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Returns P(r ≥ ½ − f | m): integrals over exp(−(2mr + r²) / 2s²), by eight-point quadrature."""
     slopes = integers.astype(np.float64) / STDDEV**2
     upper = _integral(slopes, 0.5 - fractions, fractions)

@@ -216,10 +216,11 @@ class Workbench:
         Returns:
           Whether the step is to be taken: False for a gradient that overflowed under the scale.
         """
-        self.model.gradient.zero_()
         inputs, targets = batch
         if not len(inputs):
+            self.model.gradient.zero_()
             return True
+        self.model.release_gradient()
         self._check_stateless(inputs)
         recipe = self.recipe
         with self.device.autocast():

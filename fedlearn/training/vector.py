@@ -104,6 +104,14 @@ class FlatModel:
         copy: Vector = self.values.cpu().numpy().copy()
         return copy
 
+    def release_gradient(self) -> None:
+        """Lets the next backward pass make gradients of its own, for :meth:`gather_gradient` to collect.
+
+        One copy of them costs less than zeros that they are added to.
+        """
+        for parameter, _ in self._gradients:
+            parameter.grad = None
+
     def gather_gradient(self) -> Tensor:
         """Returns the flat gradient after a backward pass, whether or not autograd kept the views."""
         for parameter, view in self._gradients:
@@ -111,6 +119,8 @@ class FlatModel:
                 continue
             if parameter.grad is None:
                 view.zero_()
+            elif parameter.grad.is_sparse:
+                view.copy_(parameter.grad.to_dense())
             elif parameter.grad.data_ptr() != view.data_ptr():
                 view.copy_(parameter.grad)
             parameter.grad = view

@@ -166,3 +166,26 @@ class TestRefusals:
         module[2].to(dtype)
         with pytest.raises(ModelError, match=rf"parameter '2\.weight' is {dtype}; make it torch\.float32"):
             FlatModel(module)
+
+
+class TestReleasedGradients:
+    def test_they_are_those_that_are_added_to_zeros(self) -> None:
+        model, inputs = FlatModel(small()), torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+        gradients = []
+        for release in (model.gradient.zero_, model.release_gradient, model.release_gradient):
+            release()
+            model.module(inputs).square().sum().backward()
+            gradients.append(model.gather_gradient().clone())
+        assert all(torch.equal(gradients[0], gradient) for gradient in gradients[1:])
+
+    def test_a_sparse_one_is_gathered_too(self) -> None:
+        model = FlatModel(nn.Embedding(3, 2, sparse=True))
+        model.release_gradient()
+        model.module(torch.tensor([1, 1])).sum().backward()
+        assert model.gather_gradient().tolist() == [0, 0, 2, 2, 0, 0]
+
+    def test_a_parameter_without_one_has_zeros(self) -> None:
+        model = FlatModel(small())
+        model.gradient.fill_(3.0)
+        model.release_gradient()
+        assert not model.gather_gradient().any()
