@@ -11,19 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-from opacus.grad_sample import GradSampleHooks
-from opacus.layers.dp_rnn import RNNLinear
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from fedlearn.errors import ModelError
 from fedlearn.training.clipping import Clipping
+from fedlearn.training.opacus_rules import has_formula, samplers
 
 Rule: TypeAlias = Literal["book-keeping", "opacus", "own forward"]
 """``book-keeping``: no per-record gradient is made; ``opacus``: by Opacus' rule for the kind of layer;
 ``own forward``: by differentiating the layer's forward pass anew for each record."""
-
-_BY_FORMULA = (nn.Linear, RNNLinear, nn.Embedding)
 
 
 def rules_of(module: nn.Module, clipping: Clipping = "auto") -> dict[str, Rule]:
@@ -72,7 +69,7 @@ def trainable(layer: nn.Module, *, recurse: bool = True) -> list[nn.Parameter]:
 
 def opacus_samples(layer: nn.Module, inputs: Tensor, gradient: Tensor) -> dict[Tensor, Tensor]:
     """Returns the per-record gradients of a layer that Opacus knows."""
-    samples: dict[Tensor, Tensor] = GradSampleHooks.GRAD_SAMPLERS[type(layer)](layer, [inputs], gradient)
+    samples: dict[Tensor, Tensor] = samplers()[type(layer)](layer, [inputs], gradient)
     return samples
 
 
@@ -106,7 +103,7 @@ def _rule_of(name: str, layer: nn.Module, clipping: Clipping, *, shared: bool) -
         return "own forward"
     if clipping == "hooks" or shared:
         return "opacus"
-    formula = type(layer) in _BY_FORMULA or (clipping == "fast" and _is_plain_convolution(layer))
+    formula = has_formula(layer) or (clipping == "fast" and _is_plain_convolution(layer))
     return "book-keeping" if formula else "opacus"
 
 
@@ -123,7 +120,7 @@ def _owns_parameters(layer: nn.Module) -> bool:
 
 
 def _known(layer: nn.Module) -> bool:
-    return type(layer) in _BY_FORMULA or type(layer) in GradSampleHooks.GRAD_SAMPLERS
+    return has_formula(layer) or type(layer) in samplers()
 
 
 def _check_embedding(name: str, layer: nn.Embedding) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from fedlearn.crypto.noise import NoiseSource
@@ -25,8 +24,8 @@ from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, seeded
 from fedlearn.training.fast_clip import FastClip
 from fedlearn.training.ghost_clip import GhostClip
-from fedlearn.training.hook_clip import HookClip
 from fedlearn.training.objective import Loss, Losses, per_record
+from fedlearn.training.opacus_rules import complaints
 from fedlearn.training.record_privacy import RecordPrivacy
 from fedlearn.training.vector import FlatModel, refuse_running_statistics
 
@@ -40,9 +39,9 @@ _SMALLEST_PIECE, _LARGEST_PIECE = 8, 512
 def check_clippable(module: nn.Module) -> None:
     """Raises ModelError for a layer without per-record gradients; names it and what to use instead."""
     refuse_running_statistics(module)
-    errors = ModuleValidator.validate(module, strict=False)
+    errors = complaints(module)
     if errors:
-        reasons = "; ".join(str(error).strip().split("\n")[0] for error in errors)
+        reasons = "; ".join(error.strip().split("\n")[0] for error in errors)
         raise ModelError(
             f"{type(module).__name__} cannot be trained with record-level privacy: {reasons};"
             " opacus.validators.ModuleValidator.fix(model) replaces such layers"
@@ -76,6 +75,9 @@ def clip_of(module: nn.Module, clipping: Clipping, device: Device = PROCESSOR) -
     """
     check_clippable(module)
     if clipping == "hooks":
+        # It builds on Opacus' hooks, and loads Opacus.
+        from fedlearn.training.hook_clip import HookClip
+
         return HookClip(module)
     return GhostClip(module) if clipping == "ghost" else FastClip(module, clipping, autocast=device.autocast)
 
