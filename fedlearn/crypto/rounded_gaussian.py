@@ -39,8 +39,11 @@ _COMMON: Final = 3 * STDDEV
 At three stddevs the second pass has least to do: fewer integers are beyond, more dice are unsure.
 """
 
-_SURE: Final = 1.1 * _COMMON / STDDEV**2 / 8 + 2.0**-11
-"""Bound on |H − f| for common integers, |m| / 8s², widened by what 16 bits and float32 leave open."""
+_SLOPE: Final = 1.1 * _COMMON / STDDEV**2 / 8
+"""Bound on f − H for common integers m ≥ 0, and on H − f for m < 0: |m| / 8s², and some more."""
+
+_OPEN: Final = 2.0**-11
+"""Bound on H − f for m ≥ 0, and on f − H for m < 0, with what 16 bits and float32 leave open."""
 
 _LARGEST_IN_FLOAT32: Final = 1024.0
 """Up to here, with an integer of 3s added, float32 is right to 2⁻¹³."""
@@ -102,7 +105,7 @@ def _common(
     part *= values.dtype.type(2.0**-16)
     values -= part
     whole: NDArray[np.floating[Any]] = np.floor(values, out=part)
-    np.less(np.subtract(values, whole, out=values), 2 * _SURE, out=unsure)
+    np.less(np.subtract(values, whole, out=values), _SLOPE + 2 * _OPEN, out=unsure)
     return whole
 
 
@@ -152,13 +155,16 @@ def _integral(
 
 @cache
 def _common_integers() -> Vector:
-    """Returns the law's first look-up, plus 1 and the margin; what it leaves open or is rare is 2⁶⁰.
+    """Returns the law's first look-up, plus 1 and the margin above f; what it leaves open or is rare is 2⁶⁰.
 
+    The density falls within the cell of a positive integer, so that H is below f there, and above it in
+    the cell of a negative one: dice are unsure on one side only.
     Beside 2⁶⁰ no fraction is left, and a fraction of 0 is never sure.
     """
     decided = integer_law().decided.astype(np.float32)
+    margins = 1 + _OPEN + _SLOPE * (decided < 0)
     decided[np.abs(decided) > _COMMON] = 2.0**60
-    return decided + np.float32(1 + _SURE)
+    return decided + margins.astype(np.float32)
 
 
 @cache

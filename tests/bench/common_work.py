@@ -8,11 +8,12 @@ compute the same numbers. Clients are virtual: their records are cut from one ma
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,37 @@ class Clock(Silent):
         self.marks.append(time.perf_counter())
         if report.round == self._warmup:
             self.cpu = common.tree_cpu()
+
+
+class Alternating(Clock):
+    """Counts in every other round where the time goes, and notes each round's processor time.
+
+    Attributes:
+      seconds: of the rounds that counted (True) and of those that did not.
+    """
+
+    def __init__(self, warmup: int) -> None:
+        super().__init__(warmup)
+        self.seconds: dict[bool, list[float]] = {False: [], True: []}
+        self._counts = False
+        self._stopwatch = ExitStack()
+        self._began = time.process_time()
+
+    def round_done(self, report: RoundReport) -> None:
+        """Notes the round, and starts or stops the stopwatch."""
+        super().round_done(report)
+        if report.round > self._warmup:
+            self.seconds[self._counts].append(time.process_time() - self._began)
+        self._counts = not self._counts
+        self._stopwatch.close()
+        if self._counts:
+            self._stopwatch.enter_context(running())
+        self._began = time.process_time()
+
+    def counted_over_plain(self) -> float:
+        """Returns the ratio of the medians."""
+        counted, plain = (statistics.median(self.seconds[counts]) for counts in (True, False))
+        return counted / plain
 
 
 def in_order(
@@ -144,9 +176,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
     experiment = experiment_of(arguments, clients_of(folder))
     enrolment = Enrolment.needed_by(experiment.config, experiment.population)
     setup = RunSetup(experiment=experiment, run="bench", roster=enrolment.roster)
-    clock = Clock(arguments.warmup)
-    counting = running() if arguments.profile else nullcontext()
-    with counting, one_thread(), Engine(setup, enrolment, workers=arguments.workers) as engine:
+    clock = Alternating(arguments.warmup) if arguments.profile else Clock(arguments.warmup)
+    with one_thread(), Engine(setup, enrolment, workers=arguments.workers) as engine:
         execution = Execution(setup, engine, directory=None, progress=clock, strict=True)
         course = execution.run(execution.begin())
         cpu = common.tree_cpu() - clock.cpu
@@ -156,7 +187,8 @@ def run(folder: Path, arguments: argparse.Namespace) -> None:
         arguments,
         list(np.diff(clock.marks)[arguments.warmup :]),
         peak,
-        {"dp": arguments.dp, "secure": arguments.secure},
+        {"dp": arguments.dp, "secure": arguments.secure}
+        | ({"counted_over_plain": clock.counted_over_plain()} if isinstance(clock, Alternating) else {}),
         cpu,
     )
     if arguments.dump:
@@ -169,7 +201,11 @@ def main() -> None:
     """Parses the arguments, prepares the data and runs."""
     parser = common.add_args(argparse.ArgumentParser())
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--profile", action="store_true", help="count where the time goes, for its cost")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="count in every other round where the time goes, for its cost; with one worker",
+    )
     parser.add_argument("--dp", action="store_true")
     parser.add_argument("--secure", choices=["off", "masked", "ideal"], default="off")
     parser.add_argument("--data", type=Path, help="a prepared folder")

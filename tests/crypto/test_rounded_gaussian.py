@@ -68,7 +68,7 @@ def test_no_short_cut_decides_against_the_exact_rule(longer: int, reach: float) 
     leading, dice = (rng.integers(0, 2**16, size, np.uint16) for _ in range(2))
     # A quarter of the dice is thrown at the edge of the decision itself.
     fractions = values.astype(np.float64) % 1.0
-    dice[: size // 4] = np.clip(fractions[: size // 4] * 65536 + rng.integers(-300, 301, size // 4), 0, 65535)
+    dice[: size // 4] = np.clip(fractions[: size // 4] * 65536 + rng.integers(-600, 601, size // 4), 0, 65535)
     found = add_rounded_gaussian(values, stddev=float(STDDEV), words=Chosen(leading, dice, longer))
     integers = integer_law().decide(leading, Chosen(leading, dice, longer))
     uniforms = (dice + longer / 2**64) / 2**16
