@@ -51,6 +51,9 @@ class ExperimentConfig(Section):
         min_length=1,
         description="accuracy, precision, recall, f1, auc, loss; mse, mae, r2 of regression; or module:Name",
     )
+    evaluate_every: int = Field(
+        default=1, ge=1, description="rounds from one test to the next; the last round is always tested"
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)

@@ -284,7 +284,13 @@ class Execution:
 
     @timed("evaluation")
     def evaluate(self, course: Course, *, completed: int) -> Metrics:
-        """Returns the metrics of the model after so many rounds; empty if there are no held-out records."""
+        """Returns the metrics of the model after so many rounds.
+
+        Empty if there are no held-out records, or if ``evaluate_every`` leaves this round out.
+        """
+        config = self._experiment.config
+        if completed % config.evaluate_every and completed < config.rounds:
+            return {}
         return metrics_of_run(self._setup, self._model, course.model, completed=completed)
 
     def _save(self, course: Course) -> None:
