@@ -99,7 +99,7 @@ simulations: $(VENV)/.installed  ## Answer the questions of simulations/ and wri
 	@$(SCENARIOS)
 
 .PHONY: simulations-long
-simulations-long: $(VENV)/.installed  ## Answer the long questions too: hours
+simulations-long: $(VENV)/.installed  ## Answer the long questions too: about an hour of one core
 	@$(SCENARIOS) --long
 
 .PHONY: docs

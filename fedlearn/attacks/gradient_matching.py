@@ -32,7 +32,7 @@ class GradientMatching:
 
     victims: int = 3
     steps: int = 400
-    variation: float = 1e-3
+    variation: float = 1e-2
 
     def run(self, scene: Scene, *, rng: np.random.Generator) -> AttackReport:
         """Attacks some clients' vectors, one record each; the score is the median over them."""

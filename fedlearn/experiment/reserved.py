@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,7 +38,6 @@ def reserve(population: Population, config: ExperimentConfig, *, own_test: bool)
         population = replace(
             population,
             clients={name: _validating(name, data, config) for name, data in population.clients.items()},
-            unseen={name: _validating(name, data, config) for name, data in population.unseen.items()},
         )
     return population
 
@@ -89,13 +88,42 @@ def _validating(name: str, data: ClientData, config: ExperimentConfig) -> Client
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One of the ways in which a client's records are split to choose by.
+
+    Attributes:
+      train: what a candidate is trained on.
+      validation: what it is judged on.
+    """
+
+    train: RecordSet
+    validation: RecordSet
+
+
+def folds(name: str, data: ClientData, config: ExperimentConfig) -> list[Fold]:
+    """Returns splits of a client's training records, each record judged on in one of them.
+
+    As many as ``validation_fraction`` fits into one, at least two, with the classes spread over them evenly.
+    The only record of its class is trained on in all: no candidate could know the class without it.
+    """
+    count = max(2, round(1 / config.personalisation.validation_fraction))
+    rng = np.random.default_rng([config.seed, _VALIDATION, *name.encode()])
+    labels, fold = _labels(data), np.full(data.size, -1)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        if len(members) > 1:
+            fold[members] = (rng.integers(count) + np.arange(len(members))) % count
+    return [
+        Fold(train=_taken(data.train, fold != part), validation=_taken(data.train, fold == part))
+        for part in range(count)
+        if (fold == part).any()
+    ]
+
+
 def _share_of_each_class(data: ClientData, fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Returns a mask of the records to set aside; at least one of each class stays."""
-    labels = np.zeros(data.size, dtype=np.int64)
-    if isinstance(data.train, TensorDataset):
-        targets = data.train.tensors[1]
-        if targets.ndim == 1 and not targets.is_floating_point():
-            labels = targets.numpy()
+    labels = _labels(data)
     mask = np.zeros(data.size, dtype=np.bool_)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
@@ -103,6 +131,16 @@ def _share_of_each_class(data: ClientData, fraction: float, rng: np.random.Gener
         count = int(share) + int(rng.random() < share % 1)
         mask[members[: min(count, len(members) - 1)]] = True
     return mask
+
+
+def _labels(data: ClientData) -> NDArray[np.int64]:
+    """Returns the class of each training record; one class for all where there are none to read."""
+    if isinstance(data.train, TensorDataset):
+        targets = data.train.tensors[1]
+        if targets.ndim == 1 and not targets.is_floating_point():
+            found: NDArray[np.int64] = targets.numpy()
+            return found
+    return np.zeros(data.size, dtype=np.int64)
 
 
 def _taken(records: RecordSet, mask: NDArray[np.bool_]) -> RecordSet:

@@ -2,7 +2,8 @@
 
 Three candidates: the federated model, a personal one (fine-tuned from it, or Ditto's), and one that was
 trained on the client's records alone. Each is judged by its mean loss over records that none of them was
-trained on. A model that is kept may then learn from these records, too, by the same recipe.
+trained on: those that a client of the federation set aside, or, for one that took no part, all of its records
+by cross-validation. A model that is kept may then learn from these records, too, by the same recipe.
 
 Guarantee: nothing of it leaves a client: neither a model nor a loss nor the choice. It spends no ε towards
 server, other clients or whoever gets the federated model; that one is only read. Towards someone whom a
@@ -11,6 +12,7 @@ client gives its own model nothing is promised.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +31,7 @@ from fedlearn.experiment.personal import (
     workbench_alone,
 )
 from fedlearn.experiment.population import ClientData
+from fedlearn.experiment.reserved import Fold, folds
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.rounds.checkpoint import Checkpoint
 from fedlearn.runs.assessment import metrics_on, weighted_mean
@@ -128,7 +131,7 @@ class _Personalising:
         if records is None:
             return None
         candidates = self._candidates(name)
-        kept = self._favoured(candidates, data)
+        kept = self._favoured(candidates, self._splits(name, data))
         final = {candidate.name: candidate.model(data.everything) for candidate in candidates}
         metrics = {which: self._measured(model, records) for which, model in final.items()}
         return OwnModel(
@@ -159,12 +162,24 @@ class _Personalising:
                 return np.concatenate([own, federated[len(own) :]])
         return fine_tuned(self._experiment, self._tuning, name, federated, records)
 
-    def _favoured(self, candidates: tuple[_Maker, ...], data: ClientData) -> Candidate:
-        """Returns the candidate of the least validation loss; the global one where there are no records."""
-        if data.validation is None:
-            return "global"
+    def _splits(self, name: str, data: ClientData) -> list[Fold]:
+        """Returns what the choice is made on; nothing where there is no record to spare.
+
+        The federated model was trained on what a client of the federation did not set aside, so that only the
+        rest can judge it. Of a stranger it has seen nothing: all of its records judge, in turn.
+        """
+        if name in self._experiment.population.unseen:
+            return folds(name, data, self._experiment.config)
+        return [] if data.validation is None else [Fold(train=data.train, validation=data.validation)]
+
+    def _favoured(self, candidates: tuple[_Maker, ...], splits: list[Fold]) -> Candidate:
+        """Returns the candidate of the least loss over the validation records; the global one without any."""
         losses = {
-            candidate.name: self._loss(candidate.model(data.train), data.validation)
+            candidate.name: math.fsum(
+                self._loss(candidate.model(split.train), split.validation)
+                * size_of(split.validation, client="validation")
+                for split in splits
+            )
             for candidate in candidates
         }
         return min(losses, key=losses.__getitem__)

@@ -37,6 +37,11 @@ synthesis = { rounds = 2, unprotected = true }
 """
 )
 
+STATEFUL = PLAIN.replace("plain", "stateful").replace("logistic", "mlp") + '[algorithm]\nname = "scaffold"\n'
+LAYERED = PLAIN.replace("plain", "layered").replace(
+    'name = "logistic"', 'name = "mlp"\nlocal_layers = ["head.*"]'
+)
+
 
 @pytest.mark.parametrize("text", [PLAIN, MASKED, REMEDIED], ids=["plain", "masked", "remedied"])
 def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
@@ -54,6 +59,24 @@ def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
     ]
     assert [report.trips for report in rounds.reports] == ([5, 3, 3] if text is MASKED else [1, 1, 1])
     assert left_running() == []
+
+
+@pytest.mark.parametrize("text", [STATEFUL, LAYERED], ids=["scaffold", "own layers"])
+def test_what_stays_at_a_client_is_the_same_on_both_engines(tmp_path: Path, text: str) -> None:
+    """SCAFFOLD's variates and layers of a client's own go from round to round below the run directory."""
+    experiment = Experiment.from_toml_text(text)
+    run_flower(experiment, tmp_path / "flower", progress=Silent())
+    simulate(experiment, out=tmp_path / "inprocess")
+    assert_same_model(tmp_path / "flower", tmp_path / "inprocess")
+    for ran in ("flower", "inprocess"):
+        assert kept_files(tmp_path / ran)
+    assert kept_files(tmp_path / "flower") == kept_files(tmp_path / "inprocess")
+
+
+def kept_files(run: Path) -> list[str]:
+    """Returns the names of what the clients of a run keep."""
+    folder = run / "checkpoint" / "clients"
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_an_error_in_a_client_arrives_at_the_launcher(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from torch.utils.data import TensorDataset
 from fedlearn.errors import ConfigError
 from fedlearn.experiment import Experiment
 from fedlearn.experiment.personal import personal_workbench
+from fedlearn.experiment.reserved import folds
 from fedlearn.experiment.virtual import VirtualClients
 from fedlearn.remedies.penalties.proximal import Proximal
 from fedlearn.runs.result import Personalisation, Result
 from fedlearn.simulation import simulate
 from fedlearn.simulation.personalise import mean_loss
+from fedlearn.training.batches import RecordSet
 
 Make = Callable[..., Experiment]
 OWN = {"enabled": True, "epochs": 3}
@@ -112,6 +115,35 @@ def test_strangers_take_no_part_and_are_measured_too(tmp_path: Path) -> None:
     found = own_of(simulate(made, out=tmp_path / "run", workers=1))
     assert found.unseen.keys() == made.population.unseen.keys()
     assert set(found.unseen_means) == {"global", "personal", "local", "own"}
+
+
+def test_all_records_of_a_stranger_judge_in_turn() -> None:
+    """Each in one fold, never in that fold's training part; classes spread evenly, a lone record kept."""
+    made = opposed(40, strangers=2)
+    for name, data in made.population.unseen.items():
+        assert data.validation is None
+        assert isinstance(data.train, TensorDataset)
+        inputs, targets = data.train.tensors
+        alone = torch.cat([targets[:-1], torch.tensor([7])])
+        labelled = replace(data, train=TensorDataset(inputs, alone))
+        judged = []
+        for fold in folds(name, labelled, made.config):
+            train, validation = (_rows(part) for part in (fold.train, fold.validation))
+            assert len(train) + len(validation) == 40
+            assert not set(train) & set(validation)
+            judged += validation
+        assert len(judged) == len(set(judged)) == 39
+        assert inputs[-1].numpy().tobytes() not in judged
+
+
+def test_strangers_keep_what_their_own_records_favour(tmp_path: Path) -> None:
+    found = own_of(simulate(opposed(40, strangers=2), out=tmp_path / "run", workers=1))
+    assert {model.kept for model in found.unseen.values()} <= {"personal", "local"}
+
+
+def _rows(records: RecordSet) -> list[bytes]:
+    assert isinstance(records, TensorDataset)
+    return [row.numpy().tobytes() for row in records.tensors[0]]
 
 
 def test_means_are_over_held_out_records(experiment: Make, tmp_path: Path) -> None:

@@ -37,6 +37,17 @@ def model_of(directory: Path) -> np.ndarray:
     return np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
 
 
+def test_rounds_between_two_tests_have_no_metrics_and_the_last_one_has(
+    experiment: Make, tmp_path: Path
+) -> None:
+    often = simulate(experiment(rounds=5), out=tmp_path / "often")
+    seldom = simulate(experiment(rounds=5, evaluate_every=2), out=tmp_path / "seldom")
+    lines = (tmp_path / "seldom" / "rounds.jsonl").read_text().splitlines()
+    assert [bool(json.loads(line)["metrics"]) for line in lines] == [False, True, False, True, True]
+    assert seldom.final == often.final
+    assert np.array_equal(model_of(tmp_path / "seldom"), model_of(tmp_path / "often"))
+
+
 def test_a_run_leaves_a_complete_directory(experiment: Make, tmp_path: Path) -> None:
     baselines = {"local": True, "unprotected": True, "pooled": True}
     result = simulate(
