@@ -163,6 +163,12 @@ class TestMistakes:
         line = refusal({"privacy": {"enabled": True, **privacy}})
         assert line == "privacy: give exactly one of epsilon and noise_multiplier"
 
+    @pytest.mark.parametrize("unit", ["both", ["record", "client"]])
+    def test_two_units_of_privacy_are_refused_with_the_reason(self, unit: object) -> None:
+        line = refusal({"privacy": {"enabled": True, "epsilon": 1.0, "unit": unit}})
+        assert line.startswith("privacy.unit: one of 'record' and 'client'")
+        assert "a client-level guarantee covers each of its records" in line
+
     def test_a_target_may_stand_by_while_privacy_is_off(self) -> None:
         config = ExperimentConfig.from_dict({"privacy": {"epsilon": 1.0}})
         assert not config.privacy.enabled

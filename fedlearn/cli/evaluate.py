@@ -13,10 +13,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlearn.cli.records import add_record_arguments, records_of
+from fedlearn.cli.records import add_record_arguments, model_of, records_of
 from fedlearn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     add_record_arguments(parser)
     parser.add_argument(
         "--repeats", type=int, default=1000, metavar="N", help="bootstrap resamples (default 1000)"
@@ -38,7 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints every metric of the experiment with its interval."""
     import numpy as np
 
-    from fedlearn.results import load_model
     from fedlearn.results.evaluation import estimates
     from fedlearn.training.batches import size_of
 
@@ -46,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"--repeats {arguments.repeats} must be at least 1, --seed {arguments.seed} at least 0"
         )
-    loaded = load_model(arguments.run)
+    loaded = model_of(arguments)
     data = records_of(arguments, loaded)
     found = estimates(
         loaded.module,

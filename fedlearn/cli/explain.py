@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlearn.cli.records import add_record_arguments, records_of
+from fedlearn.cli.records import add_record_arguments, model_of, records_of
 from fedlearn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     add_record_arguments(parser)
     parser.add_argument("--records", type=int, default=256, metavar="N", help="most records (default 256)")
     parser.add_argument("--seed", type=int, default=0, help="draws the records, without --epsilon")
@@ -42,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the most important inputs; writes ``explanation.json`` and ``explanation.html``."""
-    from fedlearn.results import load_model
     from fedlearn.results.explain.page import explanation_page
     from fedlearn.rounds.checkpoint import write_atomically
 
@@ -53,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--epsilon averages over the run's own clients; leave out --data and --folder")
     if arguments.seed < 0 or arguments.top < 1:
         raise ConfigError(f"--seed {arguments.seed} must be at least 0, --top {arguments.top} at least 1")
-    loaded = load_model(arguments.run)
+    loaded = model_of(arguments)
     explanation = _private(arguments, loaded) if private else _exact(arguments, loaded)
     text = explanation.model_dump_json(indent=2)
     out = arguments.out or arguments.run

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlearn.cli.records import add_record_arguments, records_of
+from fedlearn.cli.records import add_record_arguments, model_of, records_of
 from fedlearn.errors import ConfigError, FedLearnError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _STATEMENT = "privacy_statement.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     parser.add_argument(
         "--onnx", dest="formats", action="append_const", const="onnx", help="write model.onnx"
     )
@@ -38,14 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes the files, ``model_card.md`` and the privacy statement; prints what each file costs."""
-    from fedlearn.results import load_model
     from fedlearn.results.export.card import model_card
     from fedlearn.results.export.exporting import export_model
     from fedlearn.rounds.checkpoint import write_atomically
 
     if not arguments.formats:
         raise ConfigError("which format? --onnx, --pt2 or both")
-    loaded = load_model(arguments.run)
+    loaded = model_of(arguments)
     reference = _reference(arguments, loaded)
     files = export_model(
         loaded,

@@ -12,26 +12,26 @@ import io
 import sys
 from pathlib import Path
 
+from fedlearn.cli.records import add_model_arguments, model_of
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    add_model_arguments(parser)
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="records as CSV with a header, or npz with 'inputs'"
     )
     parser.add_argument("--id", metavar="COLUMN", help="column that names the records; it is passed through")
-    parser.add_argument("--as-is", action="store_true", help="the inputs are standardised already")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the CSV (default: print it)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes one line per record: its most probable class and the probability of each."""
-    from fedlearn.results import load_model
     from fedlearn.results.prediction import outputs_of, write_predictions
     from fedlearn.results.reading import read_records
     from fedlearn.rounds.checkpoint import write_atomically
 
-    loaded = load_model(arguments.run)
+    loaded = model_of(arguments)
     model = loaded.deployed(as_is=arguments.as_is)
     records = read_records(arguments.file, loaded.signature, identifier=arguments.id)
     outputs = outputs_of(model, records.inputs)

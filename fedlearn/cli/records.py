@@ -1,4 +1,4 @@
-"""The records that a command measures a model on: its arguments, and what they mean."""
+"""The model that a command uses, and the records that it is measured on: arguments, and what they mean."""
 
 from __future__ import annotations
 
@@ -19,9 +19,32 @@ def add_record_arguments(parser: argparse.ArgumentParser) -> None:
         help="a CSV or npz file, a folder of CSV files or of the run's data set, or another data set by name;"
         " default: what the run held out",
     )
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="local files of a data set given by name")
     parser.add_argument("--target", default="target", metavar="COLUMN", help="column of the class in files")
-    parser.add_argument("--as-is", action="store_true", help="inputs are standardised already")
+    add_model_arguments(parser)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares which run, and what its inputs are standardised by where the run does not know it."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="local files of a data set given by name")
+    unknown = parser.add_mutually_exclusive_group()
+    unknown.add_argument("--as-is", action="store_true", help="inputs are standardised already")
+    unknown.add_argument(
+        "--constants",
+        metavar="NAME",
+        help="the data set whose published constants the sites of the run standardised by",
+    )
+
+
+def model_of(arguments: argparse.Namespace) -> LoadedModel:
+    """Returns the run's model; raises RunDirectoryError or ConfigError if the arguments give none."""
+    from fedlearn.results import load_model
+    from fedlearn.results.published import with_constants_of
+
+    loaded = load_model(arguments.run)
+    if arguments.constants is None:
+        return loaded
+    return with_constants_of(loaded, arguments.constants, folder=arguments.folder)
 
 
 def records_of(arguments: argparse.Namespace, loaded: LoadedModel) -> HeldOut:

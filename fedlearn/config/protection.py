@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedlearn.config.section import Section
 
@@ -69,6 +69,16 @@ class PrivacyConfig(Section):
         description="unit client: whom epsilon is calibrated against: all that the guarantee names, or those"
         " only who get the model and see no cohort, which must be Poisson",
     )
+
+    @field_validator("unit", mode="before")
+    @classmethod
+    def _one_unit(cls, unit: object) -> object:
+        if unit == "both" or isinstance(unit, list | tuple):
+            raise ValueError(
+                "one of 'record' and 'client': noise for both is paid for twice, and a client-level"
+                " guarantee covers each of its records, too (decision 27)"
+            )
+        return unit
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

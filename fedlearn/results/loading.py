@@ -61,10 +61,12 @@ class LoadedModel:
         """
         by = self.signature.standardised_by
         if by in {"each client", "unknown constants"} and not as_is:
-            whose = "each client's own" if by == "each client" else "the data set's public"
+            own = by == "each client"
+            whose = "each client's own" if own else "the data set's public"
             raise ConfigError(
                 f"{self.directory}: inputs were standardised by {whose} constants, which the run does not"
-                " hold; pass --as-is with inputs that are standardised already"
+                f" hold; {'' if own else 'name the data set with --constants, or '}pass --as-is with inputs"
+                " that are standardised already"
             )
         return None if as_is else self.signature.scale
 

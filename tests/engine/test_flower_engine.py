@@ -65,7 +65,7 @@ def test_both_engines_give_the_same_model(tmp_path: Path, text: str) -> None:
 def test_what_stays_at_a_client_is_the_same_on_both_engines(tmp_path: Path, text: str) -> None:
     """SCAFFOLD's variates and layers of a client's own go from round to round below the run directory."""
     experiment = Experiment.from_toml_text(text)
-    run_flower(experiment, tmp_path / "flower", progress=Silent())
+    run_flower(experiment, tmp_path / "flower", progress=Rounds())
     simulate(experiment, out=tmp_path / "inprocess")
     assert_same_model(tmp_path / "flower", tmp_path / "inprocess")
     for ran in ("flower", "inprocess"):

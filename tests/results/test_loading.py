@@ -15,11 +15,12 @@ from torch.utils.data import TensorDataset
 from fedlearn import simulate
 from fedlearn.cli.main import main
 from fedlearn.data.datasets.breast_cancer import breast_cancer
-from fedlearn.errors import ConfigError, ModelError, RunDirectoryError
+from fedlearn.errors import ConfigError, DataError, ModelError, RunDirectoryError
 from fedlearn.experiment import Experiment
 from fedlearn.results import load_model
 from fedlearn.results.data import held_out
 from fedlearn.results.prediction import outputs_of
+from fedlearn.results.published import with_constants_of
 from fedlearn.runs.signature import Signature
 from tests.results.runs import TABLE, a_run
 
@@ -61,6 +62,48 @@ def test_constants_of_clients_stay_with_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="each client's own constants, which the run does not hold"):
         loaded.deployed()
     assert loaded.deployed(as_is=True).scaled is False
+
+
+def of_sites(run: Path, path: Path) -> Path:
+    """Returns a run directory as the server of sites writes it: it knew neither constants nor names."""
+    shutil.copytree(run, path)
+    told = json.loads((path / "signature.json").read_text())
+    told |= {"standardised_by": "unknown constants", "center": None, "spread": None, "features": None}
+    (path / "signature.json").write_text(json.dumps(told))
+    return path
+
+
+def test_who_knows_the_data_set_of_sites_can_name_it(table_run: Path, tmp_path: Path) -> None:
+    unknown = load_model(of_sites(table_run, tmp_path / "sites"))
+    with pytest.raises(ConfigError, match="name the data set with --constants, or pass --as-is"):
+        unknown.deployed()
+    named = with_constants_of(unknown, "breast-cancer")
+    assert named.signature == Signature.load(table_run)
+    raw = breast_cancer().records.inputs[:50]
+    np.testing.assert_array_equal(
+        outputs_of(named.deployed(), raw), outputs_of(load_model(table_run).deployed(), raw)
+    )
+
+
+def test_constants_that_are_known_or_do_not_fit_are_refused(table_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leave --constants out"):
+        with_constants_of(load_model(table_run), "breast-cancer")
+    with pytest.raises(DataError, match=r"shape \[1, 8, 8\], the model takes \[30\]"):
+        with_constants_of(load_model(of_sites(table_run, tmp_path / "sites")), "digits")
+
+
+def test_predict_takes_the_constants_of_a_data_set(
+    table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sites = of_sites(table_run, tmp_path / "sites")
+    file = tmp_path / "inputs.npz"
+    np.savez(file, inputs=breast_cancer().records.inputs[:5])
+    assert main(["predict", str(table_run), str(file)]) == 0
+    wanted = capsys.readouterr().out
+    assert main(["predict", str(sites), str(file)]) != 0
+    assert "--constants" in capsys.readouterr().err
+    assert main(["predict", str(sites), str(file), "--constants", "breast-cancer"]) == 0
+    assert capsys.readouterr().out == wanted
 
 
 @pytest.mark.parametrize("tuning", ["head", "lora"])
