@@ -13,10 +13,11 @@ question, so that every party computes what it would alone. A real site shares n
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ ROW_BYTES: Final = 3 * ANSWER_BYTES
 _NEAR: Final = 4
 _WINDOW: Final = _NEAR * ROW_BYTES
 _MOST_KNOWN: Final = 8192
+_LATEST: Final = 4
+
+Value = TypeVar("Value")
 
 
 class SharedAnswers:
@@ -45,6 +49,7 @@ class SharedAnswers:
         self._bytes = rows.reshape(-1).data
         self._starts = len(rows) - _NEAR
         self._known: dict[tuple[bytes, ...], bytes] = {}
+        self._latest: deque[tuple[object, object]] = deque(maxlen=_LATEST)
         self._vector: NDArray[Any] = np.empty(0)
         self._digest = b""
 
@@ -71,6 +76,15 @@ class SharedAnswers:
                 self._known.clear()
             self._known[question] = answer
         return answer
+
+    def value(self, question: object, work: Callable[[], Value]) -> Value:
+        """Returns the answer to an equal question that this process worked out lately, or works it out."""
+        for asked, answer in self._latest:
+            if asked == question:
+                return cast(Value, answer)
+        found = work()
+        self._latest.appendleft((question, found))
+        return found
 
     def digest_of(self, vector: NDArray[Any]) -> bytes:
         """Returns SHA-256 of a vector's bytes; of the one that this process hashed last, without hashing."""
@@ -130,6 +144,17 @@ def shared_result(question: tuple[bytes, ...], work: Callable[[], bytes]) -> byt
     """
     answers = _shared.get()
     return work() if answers is None else answers.public(question, work)
+
+
+def shared_value(question: object, work: Callable[[], Value]) -> Value:
+    """Returns a value that nobody changes and all parties of a process may know, worked out once for them.
+
+    Args:
+      question: says all that the value depends on, and is compared by equality.
+      work: works it out; what it raises is raised, and nothing is noted.
+    """
+    answers = _shared.get()
+    return work() if answers is None else answers.value(question, work)
 
 
 def digest_of(vector: NDArray[Any]) -> bytes:

@@ -15,6 +15,7 @@ import msgspec
 from fedlearn._types import RingVector
 from fedlearn.crypto.entropy import random_bytes
 from fedlearn.crypto.identity import SigningKey
+from fedlearn.crypto.shared_answers import shared_value
 from fedlearn.errors import (
     AlreadyAnswered,
     FaultyDealer,
@@ -252,7 +253,10 @@ class ClientSession:
         self._check_step(Step.SHARE)
         if self._advert not in request.adverts:
             raise InconsistentMembers(f"the adverts lack the one that client {self.client!r} sent")
-        cohort = Cohort.of(request.adverts, where=self._where, agreed=self._agreed)
+        cohort = shared_value(
+            (Cohort, request.adverts, self._where, self._agreed),
+            lambda: Cohort.of(request.adverts, where=self._where, agreed=self._agreed),
+        )
         if self._secrets is None:
             raise OutOfOrder("the session has no secrets")
         dealing, self._own_share = deal(cohort, self.client, self._secrets, self._key)
@@ -274,7 +278,10 @@ class ClientSession:
         self._check_step(Step.UNMASK)
         cohort, inputs = self._masked()
         digest = self._survivors_digest()
-        check_quorum(request, cohort, view=inputs.view, survivors_digest=digest)
+        shared_value(
+            (check_quorum, request, cohort.session, cohort.parameters, inputs.view, digest),
+            lambda: check_quorum(request, cohort, view=inputs.view, survivors_digest=digest),
+        )
         self._once.close_unmask(cohort.session)
         shares = [self._share_of(owner, inputs) for owner in cohort.owners(self.client, inputs.members)]
         signed = inputs.view.revelation_bytes(client=self.client, survivors_digest=digest, shares=shares)

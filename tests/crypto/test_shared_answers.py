@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from fedlearn.crypto import agreement, identity
 from fedlearn.crypto.agreement import AgreementKey
 from fedlearn.crypto.identity import SigningKey, verify
-from fedlearn.crypto.shared_answers import ROW_BYTES, SharedAnswers, digest_of, shared_secret, sharing
+from fedlearn.crypto.shared_answers import (
+    ROW_BYTES,
+    SharedAnswers,
+    digest_of,
+    shared_secret,
+    shared_value,
+    sharing,
+)
 from fedlearn.errors import KeyMisuse, TamperedMessage
 from fedlearn.simulation.workers.memory import shared_array
 
@@ -155,3 +162,32 @@ def test_a_vector_that_has_changed_is_hashed_anew() -> None:
     for _ in range(3):
         assert digest_of(vector) == hashlib.sha256(vector.tobytes()).digest()
         vector[2] += 1
+
+
+@pytest.mark.usefixtures("sharing_parties")
+def test_a_value_is_worked_out_once_for_equal_questions() -> None:
+    worked: list[object] = []
+
+    def value(question: object) -> object:
+        def work() -> object:
+            worked.append(question)
+            return object()
+
+        return shared_value(question, work)
+
+    first = value(("cohort", 1))
+    assert value(("cohort", 1)) is first
+    assert value(("cohort", 2)) is not first
+    assert worked == [("cohort", 1), ("cohort", 2)]
+    with sharing(None):
+        assert value(("cohort", 1)) is not first
+
+
+@pytest.mark.usefixtures("sharing_parties")
+def test_a_check_that_fails_fails_each_time() -> None:
+    def check() -> None:
+        raise TamperedMessage("no")
+
+    for _ in range(2):
+        with pytest.raises(TamperedMessage):
+            shared_value("checked", check)
