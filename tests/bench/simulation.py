@@ -249,6 +249,30 @@ def speed(contenders: Contenders, model: str) -> Iterator[Figure]:
         )
 
 
+def parity(contenders: Contenders, _: str) -> Iterator[Figure]:
+    """Whether all compute the same numbers: early on, before a rounding has sent two runs different ways."""
+    mine, *theirs = (early(contender("mlp")) for contender in (ours, pfl, flower))
+    contenders.together(mine, *theirs)
+    state = contenders.model(mine)
+    for peer in theirs:
+        other = contenders.model(peer)
+        apart = max(float((other[name] - value).abs().max()) for name, value in state.items())
+        yield Figure(
+            name=f"mlp after four rounds, largest difference of a parameter from {peer.name}",
+            ours=apart,
+            unit="1",
+            bar="<= 1e-6",
+            holds=apart <= 1e-6,
+        )
+
+
+def early(contender: Contender) -> Contender:
+    """Returns the same work, ended after three rounds and the warm-up."""
+    arguments = list(contender.arguments)
+    arguments[arguments.index("--rounds") + 1] = "3"
+    return replace(contender, arguments=tuple(arguments), most_turns=1)
+
+
 def private(contenders: Contenders, model: str) -> Iterator[Figure]:
     """What DP-SGD in every client costs, in processor time, and what Opacus rebuilt per client does."""
     plain, noisy = contenders.together(ours(model), ours(model, "--dp"))
@@ -328,6 +352,7 @@ def profile(contenders: Contenders, _: str) -> Iterator[Figure]:
 PARTS: dict[str, Callable[[Contenders], Iterator[Figure]]] = {
     "speed-mlp": partial(speed, model="mlp"),
     "speed-cnn": partial(speed, model="cnn"),
+    "parity": partial(parity, _=""),
     "private-mlp": partial(private, model="mlp"),
     "private-cnn": partial(private, model="cnn"),
     "secure": partial(secure, _=""),
