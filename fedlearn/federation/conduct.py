@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from fedlearn.experiment.enrolment import Enrolment
 from fedlearn.experiment.ledgers import LedgerFolder
 from fedlearn.experiment.setup import RunSetup
 from fedlearn.federation.assignment import Assignment
+from fedlearn.federation.cluster.watched import WatchedTransport
 from fedlearn.federation.environment import cluster_address
 from fedlearn.federation.grid import GridTransport, check_flower
 from fedlearn.federation.pool import HostPool
+from fedlearn.rounds.transport import Transport
 from fedlearn.runs.progress import RoundReport
 from fedlearn.runs.result import Result
 from fedlearn.runs.run import OpenRun, execute
@@ -98,30 +99,15 @@ def conduct(
     """
     check_conductible(experiment, ledger=ledger)
     opened = OpenRun.at(path, experiment, resume=resume, unique=ledger is not None)
-    housed = _on_cluster(opened) if cluster_address() else _on_this_machine(opened, ledger)
-    with housed as housing:
-        setup = _setup(opened, housing.roster)
-        transport = GridTransport(grid, addresses=housing.addresses, check=housing.check)
+    housed = _on_cluster(grid, opened) if cluster_address() else _on_this_machine(grid, opened, ledger)
+    with housed as (roster, transport):
+        setup = _setup(opened, roster)
         return execute(opened, setup, transport, engine="flower", progress=LoggedProgress(), strict=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Housing:
-    """Where the clients of a run live.
-
-    Attributes:
-      roster: their identities.
-      addresses: client → where a relay finds it.
-      check: raises RunError when the run cannot go on.
-    """
-
-    roster: Roster
-    addresses: Mapping[str, str]
-    check: Callable[[], None]
-
-
 @contextmanager
-def _on_this_machine(opened: OpenRun, ledger: Path | None) -> Iterator[_Housing]:
+def _on_this_machine(grid: Any, opened: OpenRun, ledger: Path | None) -> Iterator[tuple[Roster, Transport]]:
+    """Yields the identities of clients that live in processes of this machine, and the way to them."""
     clients = opened.experiment.population.clients
     enrolment = Enrolment.of(clients) if ledger is None else LedgerFolder(ledger).enrolment(clients)
     told = msgspec.structs.replace(
@@ -131,11 +117,12 @@ def _on_this_machine(opened: OpenRun, ledger: Path | None) -> Iterator[_Housing]
         ledger="" if ledger is None else str(ledger),
     )
     with HostPool(told, logs=opened.directory.path / LOGS) as pool:
-        yield _Housing(roster=enrolment.roster, addresses=pool.addresses, check=check_flower)
+        yield enrolment.roster, GridTransport(grid, addresses=pool.addresses)
 
 
 @contextmanager
-def _on_cluster(opened: OpenRun) -> Iterator[_Housing]:
+def _on_cluster(grid: Any, opened: OpenRun) -> Iterator[tuple[Roster, Transport]]:
+    """Yields the identities of clients that live on the nodes of a cluster, and the way to them."""
     from fedlearn.federation.cluster.pool import ClusterPool  # imports Ray
 
     clients = opened.experiment.population.clients
@@ -146,7 +133,8 @@ def _on_cluster(opened: OpenRun) -> Iterator[_Housing]:
             check_flower()
             pool.check()
 
-        yield _Housing(roster=pool.roster, addresses=pool.addresses, check=check)
+        transport = GridTransport(grid, addresses=pool.addresses, check=check)
+        yield pool.roster, WatchedTransport(transport, check=pool.check)
 
 
 def _setup(opened: OpenRun, roster: Roster) -> RunSetup:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fedlearn
-from fedlearn.errors import ConfigError, DataError, MalformedMessage, RunDirectoryError
+from fedlearn.errors import ConfigError, DataError, MalformedMessage, RunDirectoryError, WorkerLost
 from fedlearn.experiment import Experiment
 from fedlearn.federation import frames
 from fedlearn.federation.assignment import Assignment, Resident
 from fedlearn.federation.cluster.host import ActorHost
 from fedlearn.federation.cluster.relay import address_of
+from fedlearn.federation.cluster.watched import WatchedTransport
 from fedlearn.federation.conduct import check_conductible
 from fedlearn.federation.relay import relay
 from fedlearn.rounds.transport import Lost, Message
@@ -107,6 +109,33 @@ def test_a_run_whose_clients_keep_something_needs_its_directory(tmp_path: Path) 
 def test_no_actor_is_reached_from_a_process_that_is_none_of_rays() -> None:
     address = address_of(namespace="fedlearn-1", name="host-0")
     assert relay(Message(client="a", body=b""), address=address) == Lost(client="a", reason="unreachable")
+
+
+def lossy(reason: str) -> WatchedTransport:
+    class Carrier:
+        def exchange(
+            self, requests: Iterable[Message], *, deadline: float | None = None
+        ) -> Iterator[Message | Lost]:
+            yield Message(client="a", body=b"")
+            yield Lost(client="b", reason=reason)
+
+    def check(seconds: float) -> None:
+        assert seconds > 0
+        raise WorkerLost("host-1 has ended")
+
+    return WatchedTransport(Carrier(), check=check)
+
+
+@pytest.mark.parametrize("reason", ["failed", "unreachable"])
+def test_a_loss_is_looked_into(reason: str) -> None:
+    answers = lossy(reason).exchange([])
+    assert isinstance(next(answers), Message)
+    with pytest.raises(WorkerLost, match="host-1"):
+        next(answers)
+
+
+def test_who_is_late_is_a_dropout() -> None:
+    assert [answer.client for answer in lossy("timeout").exchange([])] == ["a", "b"]
 
 
 def test_a_ledger_is_refused_on_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -178,9 +178,9 @@ class ClusterPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def check(self) -> None:
-        """Raises WorkerLost if a host has ended: names its node and its clients."""
-        ended, _ = ray.wait(list(self._lifelines), timeout=0)
+    def check(self, seconds: float = 0.0) -> None:
+        """Raises WorkerLost if a host has ended, or ends within so many seconds: names node and clients."""
+        ended, _ = ray.wait(list(self._lifelines), timeout=seconds)
         for lifeline in ended:
             host = self._lifelines[lifeline]
             raise WorkerLost(

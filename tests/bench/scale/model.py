@@ -132,7 +132,7 @@ def server_seconds(session: Session, rates: Rates) -> Mapping[str, float]:
         "adverts": n * (n + 1) / 2 * rates.fresh + 2 * n * rates.agree + n * (5 * rates.part + rates.fresh),
         "signatures": (3 * n + 3 * s) * (rates.verify + rates.frame) + s * (k + 1) * rates.part,
         # Three answers of each survivor bind U1, two of these U2 as well.
-        "digests of lists": (3 * s * n + 2 * s * s) * rates.name,
+        "digests of lists": (3 * s * n + 2 * s * s) * rates.name + 3 * s * (rates.hash + rates.frame),
         # Neighbours among U1 or U2 of dealers, of requests, of holders; who sent an answer, five times.
         "membership": (2 * n * n + s * s + s * n) * rates.member
         + (2 * n + 3 * s) * n / 2 * rates.scan

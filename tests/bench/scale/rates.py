@@ -38,7 +38,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """CPU seconds, medians of a few repeats.
+    """CPU seconds, means over a few repeats: a session meets slow moments of the machine, too.
 
     Attributes:
       keygen: a pair of keys for agreement.
@@ -240,11 +240,11 @@ def revealed_rate() -> float:
 
 
 def _each(task: Callable[[], object], *, times: int = 100) -> float:
-    """The median over a few repeats of the seconds of one."""
+    """The mean over a few repeats of the seconds of one."""
     taken = []
     for _ in range(_REPEATS):
         started = time.thread_time()
         for _ in itertools.repeat(None, times):
             task()
         taken.append((time.thread_time() - started) / times)
-    return statistics.median(taken)
+    return statistics.fmean(taken)
