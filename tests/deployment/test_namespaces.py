@@ -18,6 +18,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,6 +150,10 @@ class Hosts(Machines):
         with (self.folder("server" if name == "proxy" else name) / "log.txt").open("ab") as output:
             return start_under_leash(command, environment=dict(os.environ), output=output)
 
+    def check(self, name: str) -> None:
+        """Has a site checked before it is installed."""
+        fedlearn("site", "check", "--config", self.folder(name) / "site.toml", space=f"fl-{name}")
+
     def lib(self, name: str) -> Path:
         """Returns what is ``/var/lib`` on a site's host."""
         return self.federation.kits.folder.parent / f"lib-{name}"
@@ -187,8 +192,8 @@ def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     try:
         found.start("server", *(["proxy"] if NGINX else []))
         until(lambda: "server ready" in (kits.server / "log.txt").read_text(), "the start of the server")
-        for name in NAMES:
-            fedlearn("site", "check", "--config", kits.site(name) / "site.toml", space=f"fl-{name}")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(found.check, NAMES))
         found.start(*NAMES)
         yield found, wires
     finally:
