@@ -21,6 +21,8 @@ export NO_MKDOCS_2_WARNING := 1
 # pip asks rustc for its version, and a rustc that rustup provides answers by writing settings.
 export RUSTUP_HOME := $(or $(RUSTUP_HOME),$(wildcard $(HOME)/.rustup),$(CURDIR)/$(VENV)/rustup)
 export PYTHONUNBUFFERED := 1
+# Tests start interpreters, and each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 UNIT := not engine and not slow and not browser
 ONE_RAY_TEST := test_both_engines_give_the_same_model and masked

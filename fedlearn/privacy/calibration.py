@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from operator import gt, le
 
 from fedlearn._validate import positive
 from fedlearn.errors import TargetUnreachable
@@ -39,14 +40,15 @@ def calibrate_noise(
     def spent(noise_multiplier: float) -> float:
         return _spent(noise_multiplier, sample_rate, steps, delta)
 
-    if spent(max_noise_multiplier) > epsilon:
+    found = _smallest(spent, le, epsilon, low=MIN_NOISE_MULTIPLIER, start=1.0, high=max_noise_multiplier)
+    if found >= max_noise_multiplier and spent(max_noise_multiplier) > epsilon:
         raise TargetUnreachable(
             f"epsilon={epsilon:g} at delta={delta:g} is out of reach of {steps} steps at sample_rate="
             f"{sample_rate:.4g}: noise_multiplier={max_noise_multiplier:g} still spends"
             f" {format_epsilon(spent(max_noise_multiplier))}."
             " Take fewer steps, a smaller batch or a larger epsilon"
         )
-    return _smallest(lambda noise: spent(noise) <= epsilon, MIN_NOISE_MULTIPLIER, 1.0, max_noise_multiplier)
+    return found
 
 
 def calibrate_composition(
@@ -77,14 +79,14 @@ def calibrate_composition(
     def spent(noise_multiplier: float) -> float:
         return accounting.epsilon(events(noise_multiplier), delta=delta)
 
-    least = spent(MAX_NOISE_MULTIPLIER)
-    if least > epsilon:
+    found = _smallest(spent, le, epsilon, low=MIN_NOISE_MULTIPLIER, start=10.0, high=MAX_NOISE_MULTIPLIER)
+    if found == MAX_NOISE_MULTIPLIER and (least := spent(found)) > epsilon:
         raise TargetUnreachable(
             f"epsilon={epsilon:g} at delta={delta:g} is out of reach: with noise_multiplier="
             f"{MAX_NOISE_MULTIPLIER:g} all releases together still spend {format_epsilon(least)}."
             " Take fewer rounds, spend less on statistics, or raise epsilon"
         )
-    return _smallest(lambda noise: spent(noise) <= epsilon, MIN_NOISE_MULTIPLIER, 10.0, MAX_NOISE_MULTIPLIER)
+    return found
 
 
 def calibrate_steps(*, epsilon: float, delta: float, sample_rate: float, noise_multiplier: float) -> int:
@@ -125,18 +127,18 @@ def calibrate_sample_rate(*, epsilon: float, delta: float, noise_multiplier: flo
     positive(epsilon=epsilon)
     lowest = 1e-6
 
-    def fits(rate: float) -> bool:
-        return _spent(noise_multiplier, rate, steps, delta) <= epsilon
+    def spent(rate: float) -> float:
+        return _spent(noise_multiplier, rate, steps, delta)
 
-    if not fits(lowest):
-        least = format_epsilon(_spent(noise_multiplier, lowest, steps, delta))
+    if spent(lowest) > epsilon:
+        least = format_epsilon(spent(lowest))
         raise TargetUnreachable(
             f"epsilon={epsilon:g} at delta={delta:g} is out of reach of {steps} steps at noise_multiplier="
             f"{noise_multiplier:g}: sample_rate={lowest:g} still spends {least}. Raise noise_multiplier"
         )
-    if fits(1.0):
+    if spent(1.0) <= epsilon:
         return 1.0
-    above = _smallest(lambda rate: not fits(rate), lowest, 0.01, 1.0)
+    above = _smallest(spent, gt, epsilon, low=lowest, start=0.01, high=1.0)
     return _grid_value(_grid_index(above) - 1)
 
 
@@ -159,21 +161,50 @@ def _grid_index(value: float) -> int:
     return index if _grid_value(index) >= value else index + 1
 
 
-def _smallest(holds: Callable[[float], bool], low: float, start: float, high: float) -> float:
-    """Returns the smallest grid value in [low, high] for which the monotone ``holds`` is true, or high.
+def _smallest(
+    spent: Callable[[float], float],
+    holds: Callable[[float, float], bool],
+    target: float,
+    *,
+    low: float,
+    start: float,
+    high: float,
+) -> float:
+    """Returns the smallest grid value in [low, high] with ``holds(spent(value), target)``, or high.
 
-    Searches outwards from ``start`` by doubling, as the ends are the values that cost most to account.
+    Of values in order, those that hold come last. Searches outwards from ``start``, as the ends are the
+    values that cost most to account, and then along ln ε, which is nearly straight in the logarithm of noise
+    and of rates: about half of the accounting that halving would ask for.
     """
     first, last = _grid_index(low), _grid_index(high)
+    found: dict[int, float] = {}
+
+    def true_at(index: int) -> bool:
+        if index not in found:
+            found[index] = spent(_grid_value(index))
+        return holds(found[index], target)
+
     below = above = min(max(_grid_index(start), first), last)
     stride = 2000
-    while below > first and holds(_grid_value(below)):
-        above, below = below, max(first, below - stride)
-    if below == first and holds(_grid_value(first)):
+    while below > first and true_at(below):
+        above, below, stride = below, max(first, below - stride), 2 * stride
+    if below == first and true_at(first):
         return _grid_value(first)
-    while above < last and (above == below or not holds(_grid_value(above))):
-        below, above = above, min(last, above + stride)
+    while above < last and (above == below or not true_at(above)):
+        below, above, stride = above, min(last, above + stride), 2 * stride
+    straight = 8  # lines that may be followed; halving ends the search on any curve
     while above - below > 1:
-        middle = (below + above) // 2
-        below, above = (below, middle) if holds(_grid_value(middle)) else (middle, above)
+        middle = _on_line(below, above, found, target) if straight > 0 else (below + above) // 2
+        below, above = (below, middle) if true_at(middle) else (middle, above)
+        straight -= 1
     return _grid_value(above)
+
+
+def _on_line(below: int, above: int, found: Mapping[int, float], target: float) -> int:
+    """Returns the index inside (below, above) where a line through ln ε at both meets the target's."""
+    ends = found[below], found.get(above, math.inf)
+    if min(ends) <= 0 or max(ends) == math.inf or ends[0] == ends[1]:
+        return (below + above) // 2
+    share = math.log(target / ends[0]) / math.log(ends[1] / ends[0])
+    value = _grid_value(below) ** (1.0 - share) * _grid_value(above) ** share
+    return min(max(_grid_index(value), below + 1), above - 1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from itertools import permutations
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from fedlearn.errors import ConfigError, TargetUnreachable
-from fedlearn.privacy import composition, discrete_sums
+from fedlearn.privacy import accounting, calibration, composition, discrete_sums
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.accounting import epsilon, epsilon_rdp
 from fedlearn.privacy.calibration import calibrate_noise, calibrate_sample_rate, calibrate_steps
@@ -150,6 +152,26 @@ def test_sample_rate_is_calibrated_to_the_last_digit() -> None:
     assert rate == pytest.approx(1 / 19, rel=2e-3)
     assert epsilon([sampled(1.0, rate, 190)], delta=1e-4) <= 4.1225
     assert calibrate_sample_rate(epsilon=50, delta=1e-4, noise_multiplier=10, steps=1) == 1.0
+
+
+@given(target=st.floats(0.05, 50.0), steps=st.integers(1, 10_000))
+def test_noise_is_the_least_on_its_grid_and_found_in_few_steps(target: float, steps: int) -> None:
+    asked: list[float] = []
+
+    def priced(events: Iterable[SampledGaussianEvent], *, delta: float) -> float:
+        asked.append(epsilon(events, delta=delta))
+        return asked[-1]
+
+    with mock.patch.object(accounting, "epsilon", priced):
+        try:
+            noise = calibrate_noise(epsilon=target, delta=1e-5, sample_rate=1.0, steps=steps)
+        except TargetUnreachable:
+            noise = 1000.0
+    assert len(asked) <= 24
+    below = calibration._grid_value(calibration._grid_index(noise) - 1)
+    assert 0.9985 * noise < below < noise
+    assert noise == 0.1 or epsilon([sampled(below, 1.0, steps)], delta=1e-5) > target
+    assert noise == 1000.0 or epsilon([sampled(noise, 1.0, steps)], delta=1e-5) <= target
 
 
 def test_calibration_never_goes_below_the_least_noise() -> None:

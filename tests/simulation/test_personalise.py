@@ -77,14 +77,14 @@ def alike(clients: int) -> dict[str, TensorDataset]:
 
 def test_a_federated_model_that_serves_is_kept(tmp_path: Path) -> None:
     """On eight records of ten features a client alone learns its wrong labels by heart."""
-    clients = alike(20)
+    clients = alike(12)
     made = Experiment.from_dict(
         {
             "rounds": 10,
             "metrics": ["accuracy"],
             "model": {"name": "logistic", "arguments": {"classes": 2}},
             "training": {"learning_rate": 0.5, "local_steps": 5},
-            "personalisation": {"enabled": True, "validation_fraction": 0.8, "epochs": 300},
+            "personalisation": {"enabled": True, "validation_fraction": 0.8, "epochs": 100},
         },
         clients=clients,
         test=clients["client-00"],
