@@ -128,25 +128,47 @@ def change_of_key(*, after: bytes, before: SigningKey, to: SigningKey) -> Row:
     return next_row({**values, "endorsement": endorsement.hex()}, after=after, sign=to.sign)
 
 
-def check_signatures(rows: Sequence[Row], public: bytes) -> None:
-    """Returns if every row of a whole chain is signed by the owner, one of whose keys is ``public``.
+def check_signatures(rows: Sequence[Row], public: bytes) -> bytes:
+    """Returns the key that signs from now on, if the owner signed every row of a whole chain.
+
+    Args:
+      rows: the chain, oldest first.
+      public: any key that the owner has, or had.
 
     Raises:
       TamperedLedger: a row is signed by another, or ``public`` is none of the owner's keys.
     """
     handed = dict(_handed_over(rows))
-    key = bytes.fromhex(min(handed.items())[1]["before"]) if handed else public
-    keys = {key}
+    key, keys = public, {public}
     for length, row in enumerate(rows, start=1):
         try:
+            if length == 1 and handed:
+                key = bytes.fromhex(handed[min(handed)]["before"])
+                keys = {key}
             if length in handed:
                 key = _successor(handed[length], key, after=rows[length - 2].digest)
                 keys.add(key)
             verify(key, row.signature, row.digest)
-        except (TamperedMessage, ValueError):
+        except (TamperedMessage, ValueError, TypeError, KeyError):
             raise TamperedLedger(f"ledger row {length} is not signed by the ledger's owner") from None
     if public not in keys:
         raise TamperedLedger(f"{public.hex()[:16]}… was never the key of this ledger's owner")
+    return key
+
+
+def check_signer(rows: Sequence[Row], public: bytes) -> None:
+    """Returns if the owner signed every row of a whole chain, and ``public`` is the key that signs the next.
+
+    Raises:
+      TamperedLedger: a row is signed by another, or another key has taken over. What this one signed would
+        be nobody's row.
+    """
+    present = check_signatures(rows, public)
+    if present != public:
+        raise TamperedLedger(
+            f"the ledger was handed over to key {present.hex()[:16]}…, and {public.hex()[:16]}… signs no more"
+            " rows of it; use the new key"
+        )
 
 
 def _handed_over(rows: Sequence[Row]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -22,7 +22,7 @@ from typing import Any, Self
 from fedlearn.errors import PrivacyError, TamperedLedger, UndeclaredDataSet
 from fedlearn.privacy.account import Account
 from fedlearn.privacy.budget import Budget, refuse_beyond
-from fedlearn.privacy.chain import Head, check_signatures, follow, gone_back, next_row
+from fedlearn.privacy.chain import Head, check_signer, follow, gone_back, next_row
 from fedlearn.privacy.guarantee import Unit
 from fedlearn.privacy.release import Release, State, spent
 from fedlearn.privacy.store import Store
@@ -67,7 +67,7 @@ class Ledger:
         with self._transaction():
             self._begin(owner)
         if public is not None:
-            check_signatures(list(self._store.rows()), public)
+            check_signer(list(self._store.rows()), public)
         if known is not None:
             self.require(known)
 

@@ -96,7 +96,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 
 def test_an_unregistered_node_is_refused_and_its_operator_told(gate: Machines) -> None:
     kit = gate.federation.kits.site("client-0")
-    (kit / "node.key").write_bytes(new_node_key()[0])
+    (kit / "node.key").write_bytes(new_node_key())
     gate.start("client-0")
     ended = gate.await_event("client-0", "supernode ended")
     assert ended["code"] == 1

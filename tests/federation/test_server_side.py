@@ -14,7 +14,7 @@ from fedlearn.cli.submit import follow
 from fedlearn.errors import FedLearnError, RunDirectoryError, RunError, RunInterrupted, SitesMissing
 from fedlearn.federation import failure
 from fedlearn.federation.grid import GridTransport
-from fedlearn.federation.provisioning.certificates import new_node_key
+from fedlearn.federation.provisioning.certificates import new_node_key, node_public
 from fedlearn.federation.roster import Member
 from fedlearn.federation.server import queue
 from fedlearn.federation.server.attendance import Attendance
@@ -174,12 +174,12 @@ class NodeGrid(FakeGrid):
 
 
 def test_a_site_is_the_node_with_its_key_whatever_it_calls_itself() -> None:
-    lines = [new_node_key()[1] for _ in range(3)]
+    lines = [node_public(new_node_key()) for _ in range(3)]
     members = {site: Member(key=b"k" * 32, node=line) for site, line in zip(SITES, lines, strict=True)}
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
     pem = load_ssh_public_key(lines[1].encode()).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    stranger = new_node_key()[1].encode()
+    stranger = node_public(new_node_key()).encode()
     nodes = Nodes(NodeGrid({11: lines[0].encode(), 22: pem, 33: stranger, 44: b"junk"}), members)
     assert nodes.connected() == {"oslo": 11, "rome": 22}
     assert nodes.route("york") is None

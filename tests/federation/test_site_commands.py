@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -11,9 +12,10 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,10 +25,11 @@ from fedlearn.errors import ClockSkew, ConfigError, DataError, PreflightFailure,
 from fedlearn.federation import hurried, preflight
 from fedlearn.federation.environment import party_environment
 from fedlearn.federation.private_files import read_signing_key
+from fedlearn.federation.provisioning import keys
 from fedlearn.federation.provisioning.keys import read_request
 from fedlearn.federation.provisioning.kits import Kits
 from fedlearn.federation.site import journal, link, standing
-from fedlearn.federation.site.config import LimitsSection, SiteConfig
+from fedlearn.federation.site.config import LEDGER, LimitsSection, SiteConfig
 from fedlearn.federation.site.data import SiteData, population_of
 from fedlearn.federation.site.participation import device_of
 from fedlearn.federation.site.preflight import check_site
@@ -150,6 +153,36 @@ def test_keys_are_replaced_and_the_ledger_goes_on(config: SiteConfig, tmp_path: 
     open_agent(config)
     assert {one.what: one for one in check_site(config)}["ledger"].detail == "2 rows, the chain holds"
     assert main(command) == UnsafeFile.exit_code
+
+
+@pytest.mark.parametrize("call", range(7))
+def test_a_replacement_that_was_cut_off_is_gone_on_with(
+    config: SiteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    """Two files written, the ledger handed over, four renamed: cut off before each of them."""
+    kits, calls = Kits.open(config.folder.parents[1]), itertools.count()
+    open_agent(config)
+
+    def at_most(step: Callable[..., Any]) -> Callable[..., Any]:
+        def cut(*arguments: Any, **options: Any) -> Any:
+            if next(calls) == call:
+                raise InterruptedError
+            return step(*arguments, **options)
+
+        return cut
+
+    paths = {"key": config.path(config.key), "node_key": config.path(config.link.node_key)}
+    ledger = config.path(config.state) / LEDGER
+    with monkeypatch.context() as patch:
+        for name in ("write_signing_key", "write_private", "hand_over"):
+            patch.setattr(keys, name, at_most(getattr(keys, name)))
+        patch.setattr(Path, "rename", at_most(Path.rename))
+        with pytest.raises(InterruptedError):
+            keys.replace_keys(config.site, ledger=ledger, **paths)
+    kits.enrol(keys.replace_keys(config.site, ledger=ledger, **paths))
+    open_agent(config)
+    assert {one.what: one for one in check_site(config)}["ledger"].detail == "2 rows, the chain holds"
+    assert not list(config.folder.glob("*.next"))
 
 
 def test_status_tells_who_lives_and_why_it_waits(

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
+    load_ssh_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -76,12 +77,16 @@ def new_server(authority: Pair, *, names: Sequence[str], days: int, now: datetim
     return _pair(builder.sign(signer, hashes.SHA384()), key)
 
 
-def new_node_key() -> tuple[bytes, str]:
-    """Returns a SuperNode's private key in OpenSSH's form, as Flower asks, and its public line."""
+def new_node_key() -> bytes:
+    """Returns a SuperNode's private key in OpenSSH's form, as Flower asks."""
     key = ec.generate_private_key(CURVE())
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    return private, public.decode()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def node_public(private: bytes) -> str:
+    """Returns the public line of a SuperNode's private key; raises ValueError if it is none."""
+    key = load_ssh_private_key(private, password=None)
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
 def _builder(

@@ -10,8 +10,13 @@ import msgspec
 from fedlearn.crypto.framing import frame
 from fedlearn.crypto.identity import SIGNATURE_BYTES, SigningKey, verify
 from fedlearn.errors import MalformedMessage, UnsafeFile
-from fedlearn.federation.private_files import read_signing_key, write_private, write_signing_key
-from fedlearn.federation.provisioning.certificates import new_node_key
+from fedlearn.federation.private_files import (
+    read_private,
+    read_signing_key,
+    write_private,
+    write_signing_key,
+)
+from fedlearn.federation.provisioning.certificates import new_node_key, node_public
 from fedlearn.federation.roster import Key, Member, Name
 from fedlearn.privacy.handover import hand_over
 
@@ -49,35 +54,74 @@ def make_keys(site: str, *, key: Path, node_key: Path) -> Request:
     existing = [path for path in (key, node_key) if path.exists()]
     if existing:
         raise UnsafeFile(f"{existing[0]} exists; a private key is never overwritten: move it away first")
-    own = SigningKey.generate()
-    private, node = new_node_key()
-    write_signing_key(key, own)
-    write_private(node_key, private)
-    signature = own.sign(frame(_LABEL, site, own.public, node))
-    return Request(site=site, key=own.public, node=node, signature=signature)
+    write_signing_key(key, SigningKey.generate())
+    write_private(node_key, new_node_key())
+    return _request_for(site, key=key, node_key=node_key)
 
 
 def replace_keys(site: str, *, key: Path, node_key: Path, ledger: Path) -> Request:
     """Makes new private keys, hands the site's ledger over to them, and returns the request for them.
 
-    The old keys stay beside the new ones, as ``NAME.before``. Nobody may have the ledger open.
+    The old keys stay beside the new ones, as ``NAME.before``. Nobody may have the ledger open. Called again
+    after it was cut off at whatever step, it goes on with the new keys that it made, ``NAME.next``.
 
     Raises:
-      UnsafeFile: there is no old key, or ``NAME.before`` or ``NAME.next`` exists.
+      UnsafeFile: there is no old key, or ``NAME.before`` of an earlier replacement.
       TamperedLedger: the ledger is not the old key's.
     """
-    former = read_signing_key(key)
-    kept = [(path, path.with_name(f"{path.name}.before")) for path in (key, node_key)]
-    if found := [before for _, before in kept if before.exists()]:
+    own, node = _Replacement(key), _Replacement(node_key)
+    if not (own.begun or node.begun) and (
+        found := [one.before for one in (own, node) if one.before.exists()]
+    ):
         raise UnsafeFile(f"{found[0]} exists; a private key is never overwritten: move it away first")
-    made = [path.with_name(f"{path.name}.next") for path in (key, node_key)]
-    request = make_keys(site, key=made[0], node_key=made[1])
+    former = read_signing_key(own.former)
+    if own.unmade:
+        write_signing_key(own.next, SigningKey.generate())
+    if node.unmade:
+        write_private(node.next, new_node_key())
     if ledger.exists():
-        hand_over(ledger, before=former, to=read_signing_key(made[0]))
-    for (path, before), fresh in zip(kept, made, strict=True):
-        path.rename(before)
-        fresh.rename(path)
-    return request
+        hand_over(ledger, before=former, to=read_signing_key(own.latest))
+    own.take_place()
+    node.take_place()
+    return _request_for(site, key=key, node_key=node_key)
+
+
+class _Replacement:
+    """The files of a private key that another one takes the place of."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = path.with_name(f"{path.name}.before")
+        self.next = path.with_name(f"{path.name}.next")
+
+    @property
+    def begun(self) -> bool:
+        return self.next.exists()
+
+    @property
+    def unmade(self) -> bool:
+        return not self.next.exists() and not self.before.exists()
+
+    @property
+    def former(self) -> Path:
+        return self.before if self.before.exists() else self.path
+
+    @property
+    def latest(self) -> Path:
+        return self.next if self.next.exists() else self.path
+
+    def take_place(self) -> None:
+        if not self.before.exists():
+            self.path.rename(self.before)
+        if self.next.exists():
+            self.next.rename(self.path)
+
+
+def _request_for(site: str, *, key: Path, node_key: Path) -> Request:
+    own, node = read_signing_key(key), node_public(read_private(node_key))
+    return Request(
+        site=site, key=own.public, node=node, signature=own.sign(frame(_LABEL, site, own.public, node))
+    )
 
 
 def encode(request: Request) -> bytes:

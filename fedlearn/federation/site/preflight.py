@@ -10,7 +10,7 @@ from fedlearn.federation.site.config import LEDGER, SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.site.participation import device_of
-from fedlearn.privacy.chain import check_chain, check_signatures
+from fedlearn.privacy.chain import check_chain, check_signer
 from fedlearn.privacy.release import read
 
 
@@ -54,7 +54,7 @@ def _ledger(config: SiteConfig) -> str:
         return "none yet: nothing was spent"
     rows = read(path)
     check_chain(rows)
-    check_signatures(rows, read_signing_key(config.path(config.key)).public)
+    check_signer(rows, read_signing_key(config.path(config.key)).public)
     return f"{len(rows)} rows, the chain holds"
 
 
