@@ -21,7 +21,7 @@ export NO_MKDOCS_2_WARNING := 1
 # pip asks rustc for its version, and a rustc that rustup provides answers by writing settings.
 export RUSTUP_HOME := $(or $(RUSTUP_HOME),$(wildcard $(HOME)/.rustup),$(CURDIR)/$(VENV)/rustup)
 export PYTHONUNBUFFERED := 1
-# Tests start interpreters, and each would compile every module anew.
+# pytest rewrites the asserts of every test file; kept, they need not be rewritten for each worker and run.
 unexport PYTHONDONTWRITEBYTECODE
 
 UNIT := not engine and not slow and not browser
@@ -111,6 +111,7 @@ docs: $(VENV)/.developing  ## Build the documentation into site/
 
 .PHONY: clean
 clean:  ## Remove what the targets above have written, .venv included
+	find fedlearn tests docs -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf $(VENV) .flwr runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache fuzz-findings
 
 $(VENV)/bin/python:

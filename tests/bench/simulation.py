@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -237,32 +237,30 @@ def speed(contenders: Contenders, model: str) -> Iterator[Figure]:
         bar="<= 512",
         holds=peak <= 512,
     )
-    states = [contenders.model(contender(model)) for contender in (ours, pfl, flower)]
-    for peer, state in zip(("pfl-research", "Flower"), states[1:], strict=True):
-        apart = max(float((state[name] - value).abs().max()) for name, value in states[0].items())
-        yield Figure(
-            name=f"{model} largest difference of a parameter from {peer}",
-            ours=apart,
-            unit="1",
-            bar="<= 1e-3",
-            holds=apart <= 1e-3,
-        )
+    trained = [contender(model) for contender in (ours, pfl, flower)]
+    yield from differences(contenders, trained, of=f"{model} largest", bar=1e-3)
 
 
 def parity(contenders: Contenders, _: str) -> Iterator[Figure]:
     """Whether all compute the same numbers: early on, before a rounding has sent two runs different ways."""
-    mine, *theirs = (early(contender("mlp")) for contender in (ours, pfl, flower))
-    contenders.together(mine, *theirs)
-    state = contenders.model(mine)
-    for peer in theirs:
-        other = contenders.model(peer)
-        apart = max(float((other[name] - value).abs().max()) for name, value in state.items())
+    trained = [early(contender("mlp")) for contender in (ours, pfl, flower)]
+    contenders.together(*trained)
+    yield from differences(contenders, trained, of="mlp after four rounds, largest", bar=1e-6)
+
+
+def differences(
+    contenders: Contenders, trained: Sequence[Contender], *, of: str, bar: float
+) -> Iterator[Figure]:
+    """Yields how far our model, the first, is from pfl-research's and from Flower's."""
+    mine, *theirs = map(contenders.model, trained)
+    for peer, state in zip(("pfl-research", "Flower"), theirs, strict=True):
+        apart = max(float((state[name] - value).abs().max()) for name, value in mine.items())
         yield Figure(
-            name=f"mlp after four rounds, largest difference of a parameter from {peer.name}",
+            name=f"{of} difference of a parameter from {peer}",
             ours=apart,
             unit="1",
-            bar="<= 1e-6",
-            holds=apart <= 1e-6,
+            bar=f"<= {bar:g}",
+            holds=apart <= bar,
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import permutations
 from unittest import mock
 
@@ -154,24 +155,40 @@ def test_sample_rate_is_calibrated_to_the_last_digit() -> None:
     assert calibrate_sample_rate(epsilon=50, delta=1e-4, noise_multiplier=10, steps=1) == 1.0
 
 
+@contextmanager
+def noted_accountings() -> Iterator[list[float]]:
+    """Notes every ε that is worked out."""
+    found: list[float] = []
+
+    def noted(events: Iterable[SampledGaussianEvent], *, delta: float) -> float:
+        found.append(epsilon(events, delta=delta))
+        return found[-1]
+
+    with mock.patch.object(accounting, "epsilon", noted):
+        yield found
+
+
 @given(target=st.floats(0.05, 50.0), steps=st.integers(1, 10_000))
-def test_noise_is_the_least_on_its_grid_and_found_in_few_steps(target: float, steps: int) -> None:
-    asked: list[float] = []
-
-    def priced(events: Iterable[SampledGaussianEvent], *, delta: float) -> float:
-        asked.append(epsilon(events, delta=delta))
-        return asked[-1]
-
-    with mock.patch.object(accounting, "epsilon", priced):
+def test_noise_is_the_least_on_its_grid(target: float, steps: int) -> None:
+    with noted_accountings() as found:
         try:
             noise = calibrate_noise(epsilon=target, delta=1e-5, sample_rate=1.0, steps=steps)
         except TargetUnreachable:
             noise = 1000.0
-    assert len(asked) <= 24
+    assert len(found) <= 24
     below = calibration._grid_value(calibration._grid_index(noise) - 1)
     assert 0.9985 * noise < below < noise
     assert noise == 0.1 or epsilon([sampled(below, 1.0, steps)], delta=1e-5) > target
     assert noise == 1000.0 or epsilon([sampled(noise, 1.0, steps)], delta=1e-5) <= target
+
+
+@pytest.mark.parametrize("target", [0.3, 1.0, 3.0, 8.0])
+@pytest.mark.parametrize("steps", [1, 30, 300, 3000])
+def test_noise_is_found_by_few_accountings(target: float, steps: int) -> None:
+    """Halving the same intervals takes 13 to 18."""
+    with noted_accountings() as found:
+        calibrate_noise(epsilon=target, delta=1e-5, sample_rate=1.0, steps=steps)
+    assert len(found) <= 10
 
 
 def test_calibration_never_goes_below_the_least_noise() -> None:

@@ -65,8 +65,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "mode"),
-    # Both algorithms, own layers beside one of them, and every way to sum.
-    [("scaffold and own head", "clear"), ("scaffold and own head", "ideal"), ("feddyn", "masked")],
+    [*((kind, "clear") for kind in KEEPING), ("scaffold and own head", "ideal"), ("feddyn", "masked")],
 )
 def test_any_number_of_workers_gives_the_same_model_and_the_same_memories(
     experiment: Make, tmp_path: Path, kind: str, mode: str

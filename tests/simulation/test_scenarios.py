@@ -83,22 +83,15 @@ def standing_in_for(data: DataConfig) -> list[str]:
     return settings
 
 
-def covering(rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Returns rows in which every condition and every remedy stands, without their whole product."""
-    conditions, remedies = (list(dict.fromkeys(names)) for names in zip(*rows, strict=True))
-    count = max(len(conditions), len(remedies))
-    return [(conditions[i % len(conditions)], remedies[i % len(remedies)]) for i in range(count)]
-
-
 @pytest.mark.parametrize("name", QUESTIONS)
 class TestEveryShippedScenario:
     def test_each_of_its_experiments_is_valid(self, name: str) -> None:
         points = QUESTIONS[name].points()
         assert len(points) >= 3 * len(QUESTIONS[name].rows)
 
-    def test_each_condition_and_each_remedy_runs_one_round_on_toy_records(self, name: str) -> None:
+    def test_each_row_runs_one_round_on_toy_records(self, name: str) -> None:
         question = QUESTIONS[name]
-        for condition, remedy in covering(question.rows):
+        for condition, remedy in question.rows:
             given = question.experiment_of(condition, remedy).config.data
             experiment = question.experiment_of(condition, remedy, settings=standing_in_for(given))
             assert np.isfinite(train(experiment).params).all()

@@ -16,18 +16,22 @@ _HARDENED = """\
     tmpfs: [/tmp]
 """
 
-_SITE = """\
-# Site {site}: two containers of one image (your own: pip install fedlearn), two users, one shared socket.
-# site.toml says user = "10003:10003" in [link].
-services:
+_SETUP = """\
   setup:
-    image: ${{FEDLEARN_IMAGE:?}}
+    image: ${FEDLEARN_IMAGE:?}
     user: "0:0"
     network_mode: none
     entrypoint: [sh, -euc]
     command:
       - |
         cd /kit
+"""
+
+_SITE = """\
+# Site {site}: two containers of one image (your own: pip install fedlearn), two users, one shared socket.
+# site.toml says user = "10003:10003" in [link].
+services:
+{setup}\
         grep -q '^user = "10003:10003"$$' site.toml
         install -o 10001 -g 10001 -m 0600 site.toml roster.bin ca.crt site.key /agent
         install -o 10003 -g 10003 -m 0600 site.toml ca.crt node.key /link
@@ -62,14 +66,7 @@ volumes:
 _SERVER = """\
 # The server, and the proxy before it: both see one loopback interface, on which the server listens.
 services:
-  setup:
-    image: ${{FEDLEARN_IMAGE:?}}
-    user: "0:0"
-    network_mode: none
-    entrypoint: [sh, -euc]
-    command:
-      - |
-        cd /kit
+{setup}\
         install -o 10001 -g 10001 -m 0600 server.toml roster.bin ca.crt *.pem *.key /server
         chown 10001:10001 /server
         chmod 0700 /server
@@ -120,7 +117,7 @@ http {{
 
 def site_containers(site: str) -> dict[str, str]:
     """Returns the Compose file of a site's kit."""
-    return {"compose.yaml": _SITE.format(site=site, hardened=_HARDENED)}
+    return {"compose.yaml": _SITE.format(site=site, setup=_SETUP, hardened=_HARDENED)}
 
 
 def server_containers(*, port: int, public_port: int) -> dict[str, str]:
@@ -130,5 +127,6 @@ def server_containers(*, port: int, public_port: int) -> dict[str, str]:
       port: that the server listens on.
       public_port: that sites connect to.
     """
-    values = {"server": SERVER, "hardened": _HARDENED, "port": port, "public_port": public_port}
-    return {"compose.yaml": _SERVER.format(**values), "nginx.conf": _PROXY.format(**values)}
+    values = {"server": SERVER, "port": port, "public_port": public_port}
+    compose = _SERVER.format(setup=_SETUP, hardened=_HARDENED, **values)
+    return {"compose.yaml": compose, "nginx.conf": _PROXY.format(**values)}
