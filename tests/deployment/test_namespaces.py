@@ -62,10 +62,11 @@ def refused() -> str:
         return "iproute2 is not installed"
     if os.geteuid() != 0:
         return "only root can make network namespaces"
-    made = ip("netns", "add", "fl-probe", check=False)
+    probe = f"fl-probe-{os.getpid()}"  # several workers of pytest ask at once
+    made = ip("netns", "add", probe, check=False)
     if made.returncode:
         return f"network namespaces are not permitted: {made.stderr.strip()}"
-    ip("netns", "del", "fl-probe")
+    ip("netns", "del", probe)
     return ""
 
 
