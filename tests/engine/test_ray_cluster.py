@@ -73,7 +73,7 @@ def test_data_that_a_node_lacks_is_named_with_the_node(tmp_path: Path) -> None:
         run_flower(Experiment.from_toml_text(text), tmp_path / "run")
 
 
-def test_a_node_that_dies_is_named_and_the_run_goes_on_with_the_others(
+def test_a_node_that_dies_ends_the_run_by_name_and_resuming_needs_it_no_more(
     tmp_path: Path, cluster: object
 ) -> None:
     experiment = Experiment.from_toml_text(PLAIN.replace("rounds = 3", "rounds = 40"))
