@@ -23,6 +23,8 @@ from fedlearn.federation.environment import free_ports
 from fedlearn.federation.provisioning.config import FederationConfig
 from fedlearn.federation.provisioning.kits import Kits
 from fedlearn.federation.site import siblings
+from fedlearn.federation.site.config import SiteConfig
+from fedlearn.federation.site.socket_service import check_socket_path
 from fedlearn.federation.site.supervision import Process, start_under_leash
 
 STARTED_SECONDS = 120.0
@@ -68,7 +70,7 @@ class LocalFederation:
           warm: whether processes for messages and runs are forked from warm ones.
 
         Raises:
-          ConfigError: the experiment names no data set.
+          ConfigError: the experiment names no data set, or the folder's path is too long for sockets in it.
         """
         if config.data.dataset is None:
             raise ConfigError("data.dataset is missing: sites cannot be given objects")
@@ -93,7 +95,10 @@ class LocalFederation:
         }
         kits = Kits.create(validated(FederationConfig, values), folder)
         for site, node_port in zip(sites, node_ports, strict=True):
-            _set_port(kits.site(site) / "site.toml", node_port)
+            settings = kits.site(site) / "site.toml"
+            _set_port(settings, node_port)
+            placed = SiteConfig.load(settings)
+            check_socket_path(placed.path(placed.socket))
         return cls(kits=kits, config=config, warm=warm)
 
     @property

@@ -16,7 +16,7 @@ QUICKSTART = Path(__file__).parents[2] / "simulations" / "quickstart.toml"
 
 def test_up_trains_over_tls_and_leaves_a_run_directory(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fedlearn.cli.main", "up", str(QUICKSTART), "--json"]
-    command += ["--set", "rounds=1", "--out", str(tmp_path / "run"), "--keep", str(tmp_path / "kits")]
+    command += ["--set", "rounds=1", "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)

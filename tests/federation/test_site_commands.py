@@ -129,6 +129,16 @@ def test_a_clock_is_compared_with_the_servers(stopped: tuple[str, Path]) -> None
         preflight.clock(address, ca=ca)
 
 
+def test_a_folder_too_deep_for_sockets_is_told_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "deep" / ("x" * 80)
+    quickstart = str(HERE / "simulations" / "quickstart.toml")
+    assert main(["up", quickstart, "--keep", str(folder)]) == ConfigError.exit_code
+    assert "at most 100 are taken; choose a folder with a shorter one" in capsys.readouterr().err
+    assert not list(folder.rglob("*.log")) + list(folder.rglob("log.txt"))
+
+
 def test_the_check_ends_with_its_own_code(config: SiteConfig, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(config.folder / "site.toml")
     assert main(["site", "check", "--config", file]) == PreflightFailure.exit_code

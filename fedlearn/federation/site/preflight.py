@@ -10,6 +10,7 @@ from fedlearn.federation.site.config import LEDGER, SiteConfig
 from fedlearn.federation.site.data import SiteData
 from fedlearn.federation.site.identity import Identity
 from fedlearn.federation.site.participation import device_of
+from fedlearn.federation.site.socket_service import check_socket_path
 from fedlearn.privacy.chain import check_chain, check_signer
 from fedlearn.privacy.release import read
 
@@ -28,6 +29,7 @@ def check_site(config: SiteConfig) -> list[Finding]:
         checked("server", lambda: preflight.tls(config.link.superlink, ca=config.path(config.link.ca))),
         checked("clock", lambda: preflight.clock(config.link.superlink, ca=config.path(config.link.ca))),
         checked("users", lambda: _users(config)),
+        checked("socket", lambda: f"a path of {check_socket_path(config.path(config.socket))} bytes"),
     ]
 
 

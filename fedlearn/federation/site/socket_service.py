@@ -20,6 +20,8 @@ from fedlearn.rounds.transport import Lost, Message
 
 STALL_SECONDS = 60.0
 MAX_CONNECTIONS = 8
+LONGEST_PATH = 100
+"""Bytes of a socket's path; Linux ends at 107, other systems a little earlier."""
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -102,15 +104,25 @@ class SocketService:
             alarm.cancel()
 
 
+def check_socket_path(path: Path) -> int:
+    """Returns the length of a socket's path in bytes; raises ConfigError above ``LONGEST_PATH``."""
+    length = len(os.fsencode(path))
+    if length > LONGEST_PATH:
+        raise ConfigError(
+            f"socket {path} has a path of {length} bytes, at most {LONGEST_PATH} are taken; choose a folder"
+            " with a shorter one"
+        )
+    return length
+
+
 def listen(path: Path, *, group: int | None = None) -> socket.socket:
     """Returns a listening socket that only this user, and one group if given, can connect to.
 
     Raises:
       ConfigError: the path is too long, or another agent listens there.
     """
+    check_socket_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if len(os.fsencode(path)) > 100:
-        raise ConfigError(f"socket {path} has a path of more than 100 bytes; choose a shorter one")
     if path.exists():
         _refuse_second_agent(path)
         path.unlink()
