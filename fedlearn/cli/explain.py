@@ -47,8 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     private = arguments.epsilon is not None
     if private != (arguments.delta is not None) or (arguments.ledger is not None and not private):
         raise ConfigError("--epsilon and --delta go together, and --ledger with them")
-    if private and (arguments.data or arguments.folder):
-        raise ConfigError("--epsilon averages over the run's own clients; leave out --data and --folder")
+    if private and (arguments.data or arguments.folder or arguments.client):
+        raise ConfigError(
+            "--epsilon averages over the run's own clients; leave out --data, --folder and --client"
+        )
     if arguments.seed < 0 or arguments.top < 1:
         raise ConfigError(f"--seed {arguments.seed} must be at least 0, --top {arguments.top} at least 1")
     loaded = model_of(arguments)

@@ -27,6 +27,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares which run, and what its inputs are standardised by where the run does not know it."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="local files of a data set given by name")
+    parser.add_argument(
+        "--client",
+        metavar="NAME",
+        help="this client's own model, of a simulation with personalisation.keep_models",
+    )
     unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument("--as-is", action="store_true", help="inputs are standardised already")
     unknown.add_argument(
@@ -41,7 +46,7 @@ def model_of(arguments: argparse.Namespace) -> LoadedModel:
     from fedlearn.results import load_model
     from fedlearn.results.published import with_constants_of
 
-    loaded = load_model(arguments.run)
+    loaded = load_model(arguments.run, client=arguments.client)
     if arguments.constants is None:
         return loaded
     return with_constants_of(loaded, arguments.constants, folder=arguments.folder)

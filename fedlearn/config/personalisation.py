@@ -36,3 +36,8 @@ class PersonalisationConfig(Section):
     strength: float = Field(
         default=0.1, ge=0, description="ditto: weight λ of the pull towards the global model; 0: none"
     )
+    keep_models: bool = Field(
+        default=False,
+        description="write each client's own model into the run directory, for --client of evaluate, predict,"
+        " export and explain; nothing protects its records there",
+    )

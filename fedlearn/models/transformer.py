@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,6 +11,9 @@ from torch.nn import functional
 from fedlearn.errors import ModelError
 from fedlearn.models.classifier import Classifier
 from fedlearn.models.shapes import check_classes, check_widths, length_of, vocabulary_of
+
+Readout = Literal["mean", "last"]
+"""Which positions the features are of: the mean over all of them, or the last one."""
 
 
 class SelfAttention(nn.Module):
@@ -48,10 +53,13 @@ class EncoderBlock(nn.Module):
 
 
 class TransformerBody(nn.Module):
-    """Tokens (n, length) int64 → mean over positions of the last block's output (n, width)."""
+    """Tokens (n, length) int64 → the last block's output, read out over positions (n, width)."""
 
-    def __init__(self, *, length: int, vocabulary: int, width: int, heads: int, layers: int) -> None:
+    def __init__(
+        self, *, length: int, vocabulary: int, width: int, heads: int, layers: int, readout: Readout
+    ) -> None:
         super().__init__()
+        self.readout = readout
         self.tokens = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.blocks = nn.Sequential(*(EncoderBlock(width=width, heads=heads) for _ in range(layers)))
@@ -62,7 +70,7 @@ class TransformerBody(nn.Module):
         # Positions are looked up once per record, so that their gradients are per record as well.
         places = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         states: Tensor = self.norm(self.blocks(self.tokens(tokens) + self.positions(places)))
-        return states.mean(dim=1)
+        return states[:, -1] if self.readout == "last" else states.mean(dim=1)
 
 
 def transformer(
@@ -73,6 +81,7 @@ def transformer(
     width: int = 32,
     heads: int = 4,
     layers: int = 2,
+    readout: Readout = "mean",
 ) -> Classifier:
     """Returns a transformer encoder with learned positions that classifies token sequences.
 
@@ -83,10 +92,12 @@ def transformer(
       width: of embeddings and hidden states; a multiple of ``heads``.
       heads: of attention.
       layers: number of blocks.
+      readout: ``"mean"`` over positions, for what a whole text is about; ``"last"`` position, for what
+        comes next.
 
     Raises:
       ModelError: the record is no token sequence, ``width`` is no multiple of ``heads``, a width
-        below 1, or fewer than two classes.
+        below 1, an unknown ``readout``, or fewer than two classes.
 
     >>> sum(p.numel() for p in transformer((80,), 65).parameters())
     32257
@@ -95,11 +106,14 @@ def transformer(
     check_widths(width=width, heads=heads, layers=layers)
     if width % heads:
         raise ModelError(f"width={width} must be a multiple of heads={heads}")
+    if readout not in get_args(Readout):
+        raise ModelError(f"readout={readout!r} must be one of: {', '.join(get_args(Readout))}")
     body = TransformerBody(
         length=length_of(shape, model="transformer"),
         vocabulary=vocabulary_of(vocabulary, classes=classes),
         width=width,
         heads=heads,
         layers=layers,
+        readout=readout,
     )
     return Classifier(body=body, head=nn.Linear(width, classes))

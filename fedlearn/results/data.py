@@ -97,9 +97,14 @@ def population_of(loaded: LoadedModel, folder: Path | None = None) -> Population
 
 def _of_run(loaded: LoadedModel, *, folder: Path | None) -> HeldOut:
     population = population_of(loaded, folder)
-    if population.test is None:
+    records, whose = population.test, ""
+    if loaded.client is not None:
+        client = {**population.clients, **population.unseen}[loaded.client]
+        if client.test is not None:
+            records, whose = client.test, f" at {loaded.client}"
+    if records is None:
         raise ConfigError(f"{loaded.directory}: the run held no records out; name some with --data")
-    return HeldOut(records=population.test, source=f"held out by the run: {population.source}")
+    return HeldOut(records=records, source=f"held out by the run{whose}: {population.source}")
 
 
 def _of_data_set(loaded: LoadedModel, name: str, folder: Path | None) -> HeldOut:

@@ -17,11 +17,11 @@ from fedlearn.experiment import Experiment
 from fedlearn.experiment.modules import ModelSource
 from fedlearn.experiment.population import Population
 from fedlearn.results.deployed import Deployed
+from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.result import Result
 from fedlearn.runs.signature import Signature
 from fedlearn.training.metrics import Metric
 
-MODEL_FILE = "model.safetensors"
 _LARGEST_FILE = 2**32
 
 
@@ -36,6 +36,7 @@ class LoadedModel:
       signature: the form of inputs and outputs.
       module: the model as it was trained, in evaluation mode; sees standardised inputs.
       metrics: the experiment's, by name.
+      client: whose own model it is; None for the federated one.
     """
 
     directory: Path
@@ -44,6 +45,7 @@ class LoadedModel:
     signature: Signature
     module: nn.Module = field(repr=False)
     metrics: Mapping[str, Metric] = field(repr=False)
+    client: str | None = None
 
     @property
     def is_classifier(self) -> bool:
@@ -83,15 +85,18 @@ class LoadedModel:
         return Deployed(model, scale=self.scale(as_is=as_is), classifier=self.is_classifier).eval()
 
 
-def load_model(directory: str | Path, *, model: ModelSource | None = None) -> LoadedModel:
+def load_model(
+    directory: str | Path, *, model: ModelSource | None = None, client: str | None = None
+) -> LoadedModel:
     """Returns the model of a finished run.
 
     Args:
       directory: the run directory.
-      model: the own model that the run was given as an object; else the experiment builds it.
+      model: the architecture that the run was given as an object; else the experiment builds it.
+      client: whose own model, of a simulation that kept them; None takes the federated one.
 
     Raises:
-      RunDirectoryError: incomplete, or not a run directory.
+      RunDirectoryError: incomplete, not a run directory, or without a model of this client's own.
       ConfigError: the run had an own model, and none is given.
       ModelError: the weights do not fit the model.
     """
@@ -104,6 +109,7 @@ def load_model(directory: str | Path, *, model: ModelSource | None = None) -> Lo
             " call fedlearn.results.load_model with it, or train it as model.name='module:Name'"
         )
     config = ExperimentConfig.from_toml(path / "experiment.toml")
+    weights = _weights_of(path, config, client)
     population = Population(
         clients={},
         test=None,
@@ -112,17 +118,40 @@ def load_model(directory: str | Path, *, model: ModelSource | None = None) -> Lo
         vocabulary=signature.vocabulary,
         source=result.manifest.data,
     )
-    # Weights are saved under the names of the untuned model: what tuned it, or began it, is not needed.
-    untuned = config.with_settings(remedies={})
-    experiment = Experiment(config=untuned, model=model, known=population)
+    experiment = Experiment(config=_of_model(config), model=model, known=population)
     return LoadedModel(
         directory=path,
         config=config,
         result=result,
         signature=signature,
-        module=_with_weights(experiment.build_model().module, path / MODEL_FILE).eval(),
+        module=_with_weights(experiment.build_model().module, weights).eval(),
         metrics=experiment.metric_functions,
+        client=client,
     )
+
+
+def _of_model(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the experiment without what its model is not built from.
+
+    Weights are saved under the names of the untuned model: what tuned it, or began it, is not needed, nor is
+    what became of it at the clients.
+    """
+    return config.with_settings(
+        remedies={}, personalisation={}, data={**config.data.model_dump(), "unseen_clients": 0}
+    )
+
+
+def _weights_of(directory: Path, config: ExperimentConfig, client: str | None) -> Path:
+    path = RunDirectory(directory).model_path(client)
+    if client is None or path.is_file():
+        return path
+    wanted = config.personalisation
+    reason = (
+        "it keeps none: run it with personalisation.enabled=true and personalisation.keep_models=true"
+        if not (wanted.enabled and wanted.keep_models)
+        else f"it keeps {len(list(path.parent.glob('*')))} of other clients"
+    )
+    raise RunDirectoryError(f"{directory} holds no model of client {client!r}'s own; {reason}")
 
 
 def _with_weights(module: nn.Module, path: Path) -> nn.Module:

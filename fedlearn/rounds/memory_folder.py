@@ -18,6 +18,16 @@ from fedlearn.training.memory import Slots, outdated
 _SUFFIX = ".safetensors"
 
 
+def file_name_of(client: str) -> str:
+    """Returns a file name that is this client's alone and lies in the folder it is used in.
+
+    >>> file_name_of("ward/3"), file_name_of("..")
+    ('ward%2F3', '%2E%2E')
+    """
+    # quote leaves dots alone; a client called ".." must not be a way out of the folder.
+    return quote(client, safe="").replace(".", "%2E")
+
+
 class FolderMemory:
     """A memory of files ``CLIENT/PART-ROUND.safetensors``, each whole or not there.
 
@@ -76,8 +86,7 @@ class FolderMemory:
                 yield int(number)
 
     def _client(self, client: str) -> Path:
-        # quote leaves dots alone; a client called ".." must not be a way out of the folder.
-        return self._folder / quote(client, safe="").replace(".", "%2E")
+        return self._folder / file_name_of(client)
 
     def _path(self, client: str, part: str, round: int) -> Path:
         return self._client(client) / f"{part}-{round}{_SUFFIX}"

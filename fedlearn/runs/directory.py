@@ -2,12 +2,13 @@
 
 ``experiment.toml`` (resolved) · ``rounds.jsonl`` · ``checkpoint/`` · ``model.safetensors`` ·
 ``signature.json`` · ``result.json`` · ``holdings.json`` (simulations) · ``privacy_statement.json`` and
-``.md`` · ``receipts.json`` · ``report.html``
+``.md`` · ``receipts.json`` · ``report.html`` · ``own-models/`` (simulations that keep them)
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.torch import save as to_safetensors
 from fedlearn.errors import RunDirectoryError
 from fedlearn.experiment import Experiment
 from fedlearn.rounds.checkpoint import Checkpoint, write_atomically
-from fedlearn.rounds.memory_folder import FolderMemory
+from fedlearn.rounds.memory_folder import FolderMemory, file_name_of
 
 _OF_A_RUN = (
     "result.json",
@@ -32,6 +33,8 @@ _OF_A_RUN = (
     "checkpoint/state.safetensors",
 )
 """What must not outlive the run that wrote it."""
+
+_OWN_MODELS = "own-models"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class RunDirectory:
         for name in _OF_A_RUN:
             (path / name).unlink(missing_ok=True)
         directory.memory.forget()
+        shutil.rmtree(path / _OWN_MODELS, ignore_errors=True)
         directory.write("experiment.toml", experiment.to_toml())
         return directory
 
@@ -96,10 +100,17 @@ class RunDirectory:
         """Writes ``rounds.jsonl``: one line per round."""
         self.write("rounds.jsonl", "".join(json.dumps(entry) + "\n" for entry in rounds))
 
-    def write_model(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Writes ``model.safetensors`` under the model's own parameter names."""
-        contiguous = {name: value.contiguous() for name, value in state.items()}
-        write_atomically(self.path / "model.safetensors", to_safetensors(contiguous))
+    def model_path(self, client: str | None = None) -> Path:
+        """Returns where the federated model lies, or a client's own one."""
+        if client is None:
+            return self.path / "model.safetensors"
+        return self.path / _OWN_MODELS / f"{file_name_of(client)}.safetensors"
+
+    def write_model(self, state: Mapping[str, torch.Tensor], client: str | None = None) -> None:
+        """Writes the federated model, or a client's own one, under the model's own parameter names."""
+        path = self.model_path(client)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, to_safetensors({name: value.contiguous() for name, value in state.items()}))
 
     def experiment(self) -> str:
         """Returns the resolved experiment as TOML; raises RunDirectoryError if it is missing."""

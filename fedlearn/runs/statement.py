@@ -313,6 +313,8 @@ def _not_covered(setup: RunSetup) -> list[str]:
             "each client's own model: it does not leave the client, so no ε is spent on it; towards someone"
             " whom a client gives it to, its records are not protected"
         )
+    if config.personalisation.keep_models:
+        gaps.append("whoever gets this run's folder: it holds the clients' own models, for this simulation")
     if setup.kept.split.names:
         gaps.append(
             "layers that stay at each client: made by the same noised steps under differential privacy per"

@@ -67,9 +67,14 @@ def own_models_of(
             "not computed under a ledger: its figures are of models without privacy, which no budget covers"
         )
         return Personalisation(method=wanted.method, reason=reason)
-    return _Personalising(setup, Checkpoint.load(directory.checkpoint_path)).result(
+    keep = directory.write_model if wanted.keep_models else _kept_by_nobody
+    return _Personalising(setup, Checkpoint.load(directory.checkpoint_path), keep).result(
         Labelled(progress, "personalisation")
     )
+
+
+def _kept_by_nobody(state: Mapping[str, torch.Tensor], client: str) -> None:
+    """Takes a client's own model and forgets it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +93,14 @@ class _Maker:
 class _Personalising:
     """The clients' own models after a run."""
 
-    def __init__(self, setup: RunSetup, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self,
+        setup: RunSetup,
+        checkpoint: Checkpoint,
+        keep: Callable[[Mapping[str, torch.Tensor], str], None],
+    ) -> None:
         self._setup = setup
+        self._keep = keep
         self._experiment = setup.experiment
         self._completed = checkpoint.rounds
         constants = checkpoint.record.get("constants") or []
@@ -134,6 +145,8 @@ class _Personalising:
         kept = self._favoured(candidates, self._splits(name, data))
         final = {candidate.name: candidate.model(data.everything) for candidate in candidates}
         metrics = {which: self._measured(model, records) for which, model in final.items()}
+        self._alone.model.load(final[kept])
+        self._keep(self._experiment.whole_state(self._alone.model), name)
         return OwnModel(
             kept=kept,
             global_=metrics["global"],

@@ -109,6 +109,17 @@ def test_transformer_knows_the_order_of_tokens() -> None:
     assert not torch.allclose(model(there), model(back))
 
 
+def test_the_last_position_of_a_transformer_sees_all_others_and_is_read_alone() -> None:
+    torch.manual_seed(3)
+    model = transformer((4,), 3, vocabulary=5, readout="last")
+    tokens = torch.tensor([[0, 1, 2, 3], [4, 1, 2, 3]])
+    states = model.body.norm(
+        model.body.blocks(model.body.tokens(tokens) + model.body.positions(torch.arange(4)))
+    )
+    torch.testing.assert_close(model(tokens), model.head(states[:, -1]))
+    assert not torch.allclose(*model(tokens))
+
+
 def test_a_vocabulary_of_its_own_is_not_the_number_of_classes() -> None:
     assert lstm((4,), 2, vocabulary=50)(torch.tensor([[49, 0, 1, 2]])).shape == (1, 2)
 
@@ -133,6 +144,7 @@ def test_resnet_halves_the_image_at_each_stage_but_the_first() -> None:
         (lambda: lstm((1, 8, 8), 2), "lstm needs token sequences"),
         (lambda: lstm((8,), 2, vocabulary=1), "vocabulary=1"),
         (lambda: transformer((8,), 2, width=30, heads=4), "width=30 must be a multiple of heads=4"),
+        (lambda: transformer((8,), 2, readout="first"), "readout='first' must be one of: mean, last"),  # type: ignore[arg-type]
         (lambda: autoencoder((8,), hidden=()), "layers=0"),
     ],
 )

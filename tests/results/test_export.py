@@ -30,6 +30,7 @@ from fedlearn.results.export.int8_layers import quantised, with_int8_weights
 from fedlearn.results.export.onnx_file import OnnxFile
 from fedlearn.results.export.pt2_file import Pt2File
 from fedlearn.results.prediction import outputs_of
+from fedlearn.runs.result import OwnModel, Result
 from tests.results.runs import TABLE, a_run
 
 RECORDS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
@@ -111,6 +112,27 @@ def test_a_folder_with_card_statement_and_figures(
         assert f"| {name} |" in card
         assert f"{(out / name).stat().st_size:,}" in card
     assert f"model.int8.{format}" in capsys.readouterr().out
+
+
+def test_the_card_of_a_client_s_own_model_promises_its_records_nothing(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run", TABLE, personalisation={"enabled": True, "epochs": 2, "keep_models": True})
+    client, found = next(iter(own_models(run).items()))
+    out = tmp_path / "deploy"
+    assert main(["export", str(run), "--pt2", "--client", client, "--out", str(out)]) == 0
+    card = (out / "model_card.md").read_text()
+    for part in (
+        f"# Model card: table, {client}'s own model",
+        f"For {client} alone",
+        f"{found.own['accuracy']:.4f} on its {found.records} held-out records",
+        "It was trained on",
+    ):
+        assert part in card
+
+
+def own_models(run: Path) -> dict[str, OwnModel]:
+    found = Result.load(run).personalisation
+    assert found is not None
+    return found.clients
 
 
 def test_a_file_that_differs_is_removed(

@@ -21,6 +21,7 @@ from fedlearn.results import load_model
 from fedlearn.results.data import held_out
 from fedlearn.results.prediction import outputs_of
 from fedlearn.results.published import with_constants_of
+from fedlearn.runs.result import Result
 from fedlearn.runs.signature import Signature
 from tests.results.runs import TABLE, a_run
 
@@ -183,3 +184,26 @@ def test_weights_of_another_model_are_refused(table_run: Path, image_run: Path, 
     (copied / "model.safetensors").write_bytes(b"no such thing")
     with pytest.raises(RunDirectoryError, match="no safetensors file"):
         load_model(copied)
+
+
+def test_a_client_s_own_model_is_used_where_the_run_keeps_it(
+    table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"enabled": True, "epochs": 20, "keep_models": True}
+    run = a_run(tmp_path / "run", TABLE, personalisation=own, data={"unseen_clients": 1})
+    kept = Result.load(run).personalisation
+    assert kept is not None
+    assert (len(kept.clients), len(kept.unseen)) == (2, 1)
+    for client, found in {**kept.clients, **kept.unseen}.items():
+        assert main(["evaluate", str(run), "--client", client, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["records"] == found.records
+        assert told["metrics"]["accuracy"]["value"] == pytest.approx(found.own["accuracy"])
+        assert client in told["source"]
+    assert main(["evaluate", str(run), "--client", "nobody"]) != 0
+    assert "keeps 3 of other clients" in capsys.readouterr().err
+    assert main(["evaluate", str(table_run), "--client", client]) != 0
+    assert "personalisation.keep_models=true" in capsys.readouterr().err
+    assert "own models" in (run / "privacy_statement.json").read_text(encoding="utf-8")
+    # A run that follows in the same folder and keeps none leaves none.
+    assert not (a_run(run, TABLE) / "own-models").exists()

@@ -46,12 +46,11 @@ def model_card(
     Raises:
       RunDirectoryError: the run has no privacy statement.
     """
-    result = loaded.result
     parts = [
         _head(loaded),
         _form(loaded, as_is=as_is),
         _files(files, reference),
-        _quality(result),
+        _quality(loaded),
         _privacy(loaded),
         _use(loaded, files),
     ]
@@ -60,7 +59,8 @@ def model_card(
 
 def _head(loaded: LoadedModel) -> Iterator[str]:
     result, config = loaded.result, loaded.config
-    yield f"# Model card: {result.name}"
+    whose = "" if loaded.client is None else f", {loaded.client}'s own model"
+    yield f"# Model card: {result.name}{whose}"
     yield ""
     yield f"- Model: `{config.model.name}`, {sum(p.numel() for p in loaded.module.parameters()):,} parameters"
     yield f"- Trained on: {result.manifest.data}"
@@ -126,9 +126,13 @@ def _files(files: Sequence[Measured], reference: Reference) -> Iterator[str]:
         yield "No accuracy: the classes of these records are not known here."
 
 
-def _quality(result: Result) -> Iterator[str]:
+def _quality(loaded: LoadedModel) -> Iterator[str]:
+    result = loaded.result
     yield "## How good, and for whom"
     yield ""
+    if loaded.client is not None:
+        yield from _quality_of_own(result, loaded.client)
+        return
     if not result.final:
         yield "The final model was not evaluated in the run."
     for name, value in result.final.items():
@@ -138,9 +142,26 @@ def _quality(result: Result) -> Iterator[str]:
         yield f"- {name}: {shown} on the held-out records{clients}"
 
 
+def _quality_of_own(result: Result, client: str) -> Iterator[str]:
+    """Yields how a client's own model does on its own held-out records, beside the federated one."""
+    found = result.personalisation
+    own = None if found is None else {**found.clients, **found.unseen}.get(client)
+    if found is None or own is None:
+        return
+    made = {"global": "the federated model itself", "local": "trained on its records alone"}
+    yield f"- For {client} alone: {made.get(own.kept, f'personal, by {found.method}')}, kept by validation"
+    for name, value in own.own.items():
+        shown, common = ("not defined" if v is None else f"{v:.4f}" for v in (value, own.global_.get(name)))
+        yield f"- {name}: {shown} on its {own.records} held-out records; the federated model {common}"
+
+
 def _privacy(loaded: LoadedModel) -> Iterator[str]:
     yield "## Privacy"
     yield ""
+    if loaded.client is not None:
+        yield f"**This file is {loaded.client}'s own model. It was trained on the records there without noise:"
+        yield "whoever gets it may learn about them. All that follows is about the federated model.**"
+        yield ""
     yield from (f"- {sentence}" for sentence in promises(loaded.result))
     yield ""
     yield "Not covered:"
