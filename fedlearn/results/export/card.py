@@ -159,8 +159,8 @@ def _privacy(loaded: LoadedModel) -> Iterator[str]:
     yield "## Privacy"
     yield ""
     if loaded.client is not None:
-        yield f"**This file is {loaded.client}'s own model. It was trained on the records there without noise:"
-        yield "whoever gets it may learn about them. All that follows is about the federated model.**"
+        yield f"**This file is {loaded.client}'s own model. It was trained on the records there without"
+        yield "noise: whoever gets it may learn about them. All that follows is about the federated model.**"
         yield ""
     yield from (f"- {sentence}" for sentence in promises(loaded.result))
     yield ""
