@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from fedlearn.models.lstm import LSTMLayer, lstm
 from fedlearn.models.mlp import mlp
 from fedlearn.models.resnet_gn import resnet_gn
 from fedlearn.models.tanh_cnn import tanh_cnn
-from fedlearn.models.transformer import SelfAttention, transformer
+from fedlearn.models.transformer import Readout, SelfAttention, transformer
 
 
 def _size(model: nn.Module) -> int:
@@ -109,15 +109,18 @@ def test_transformer_knows_the_order_of_tokens() -> None:
     assert not torch.allclose(model(there), model(back))
 
 
-def test_the_last_position_of_a_transformer_sees_all_others_and_is_read_alone() -> None:
+def test_a_transformer_that_reads_its_last_position_sees_the_others_through_it() -> None:
     torch.manual_seed(3)
-    model = transformer((4,), 3, vocabulary=5, readout="last")
+    last, mean = (transformer((4,), 3, vocabulary=5, readout=word) for word in get_args(Readout)[::-1])
+    mean.load_state_dict(last.state_dict())
     tokens = torch.tensor([[0, 1, 2, 3], [4, 1, 2, 3]])
-    states = model.body.norm(
-        model.body.blocks(model.body.tokens(tokens) + model.body.positions(torch.arange(4)))
-    )
-    torch.testing.assert_close(model(tokens), model.head(states[:, -1]))
-    assert not torch.allclose(*model(tokens))
+    assert not torch.allclose(*last(tokens))
+    assert not torch.allclose(last(tokens), mean(tokens))
+    # Without attention to others a position has only itself to tell of.
+    for module in last.modules():
+        if isinstance(module, SelfAttention):
+            torch.nn.init.zeros_(module.combine.weight)
+    torch.testing.assert_close(*last(tokens))
 
 
 def test_a_vocabulary_of_its_own_is_not_the_number_of_classes() -> None:
