@@ -7,6 +7,7 @@ True
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -70,9 +71,15 @@ class AgreementKey:
 
     def _exchanged(self, peer: bytes) -> bytes:
         try:
-            return self._private.exchange(X25519PublicKey.from_public_bytes(peer))
+            return self._private.exchange(_parsed(peer))
         except ValueError:
             raise KeyMisuse(f"public key {peer.hex()} is malformed or of low order") from None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(public: bytes) -> X25519PublicKey:
+    # A process that is many clients meets the same public keys at each of them.
+    return X25519PublicKey.from_public_bytes(public)
 
 
 def derive_key(secret: bytes, *, info: bytes) -> bytes:

@@ -23,13 +23,13 @@ def root(items: Sequence[bytes]) -> bytes:
 
 def path(items: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """Returns the siblings from the item at ``index`` up, at most ⌈log2(count)⌉ of 32 bytes."""
-    return paths(items)[index]
+    return root_and_paths(items)[1][index]
 
 
-def paths(items: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-    """Returns the path of every item."""
-    levels = _levels(items)[:-1]
-    return [
+def root_and_paths(items: Sequence[bytes]) -> tuple[bytes, list[tuple[bytes, ...]]]:
+    """Returns the root, and the path of every item."""
+    *levels, (top,) = _levels(items)
+    paths = [
         tuple(
             level[(index >> height) ^ 1]
             for height, level in enumerate(levels)
@@ -37,6 +37,7 @@ def paths(items: Sequence[bytes]) -> list[tuple[bytes, ...]]:
         )
         for index in range(len(items))
     ]
+    return top, paths
 
 
 def root_of_path(item: bytes, index: int, count: int, siblings: Sequence[bytes]) -> bytes:

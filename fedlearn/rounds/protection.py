@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from fedlearn.errors import ConfigError, PrivacyError, SecureAggregationNeeded
@@ -48,7 +49,7 @@ class SecureSum:
     noise: CohortNoise | None = None
     mechanism: ClientMechanism | None = None
 
-    @property
+    @cached_property
     def configuration_digest(self) -> bytes:
         """SHA-256 over everything that clients must agree on before they add up."""
         agreed = (self.parameters, self.encoding, self.weights, self.noise, self.mechanism)

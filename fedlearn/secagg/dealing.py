@@ -123,21 +123,21 @@ def leaves(cohort: Cohort, dealer: str, sealed: Sequence[SealedShares]) -> list[
     return [sealed_leaf(h, s) for h, s in zip(cohort.neighbours[dealer], sealed, strict=True)]
 
 
-def check_dealing(cohort: Cohort, dealer: str, dealing: Dealing) -> None:
-    """Raises MalformedMessage if boxes are missing, TamperedMessage if the dealer did not sign them."""
-    expected = len(cohort.neighbours[dealer])
-    if len(dealing.sealed) != expected:
-        raise MalformedMessage(f"{len(dealing.sealed)} boxes of client {dealer!r}; {expected} are due")
-    root = merkle.root(leaves(cohort, dealer, dealing.sealed))
-    _check_signature(cohort, dealer, dealing, root)
-
-
 def packages(cohort: Cohort, dealer: str, dealing: Dealing) -> dict[str, Package]:
-    """Returns what the server forwards of a dealing, by holder."""
-    proofs = merkle.paths(leaves(cohort, dealer, dealing.sealed))
+    """Returns what the server forwards of a dealing, by holder.
+
+    Raises:
+      MalformedMessage: boxes are missing.
+      TamperedMessage: the dealer did not sign them.
+    """
+    holders = cohort.neighbours[dealer]
+    if len(dealing.sealed) != len(holders):
+        raise MalformedMessage(f"{len(dealing.sealed)} boxes of client {dealer!r}; {len(holders)} are due")
+    root, proofs = merkle.root_and_paths(leaves(cohort, dealer, dealing.sealed))
+    _check_signature(cohort, dealer, dealing, root)
     return {
         holder: Package(dealer, dealing.seed_hash, dealing.own_share_hash, sealed, proof, dealing.signature)
-        for holder, sealed, proof in zip(cohort.neighbours[dealer], dealing.sealed, proofs, strict=True)
+        for holder, sealed, proof in zip(holders, dealing.sealed, proofs, strict=True)
     }
 
 

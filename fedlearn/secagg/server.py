@@ -23,7 +23,7 @@ from fedlearn.errors import (
     UnknownClient,
 )
 from fedlearn.secagg.cohort import Cohort, Round, configuration_of
-from fedlearn.secagg.dealing import check_dealing, packages
+from fedlearn.secagg.dealing import packages
 from fedlearn.secagg.intake import accusation, check_advert, check_agreement, check_input, check_revelation
 from fedlearn.secagg.messages import (
     Advert,
@@ -117,7 +117,9 @@ class ServerSession:
         self._packages: dict[str, dict[str, Package]] = {}
         self._members: tuple[str, ...] = ()
         self._headers: dict[str, MaskedInput] = {}
+        self._view: View | None = None  # until model, configuration or members change
         self._survivors: tuple[str, ...] = ()
+        self._survivors_digest = b""
         self._agreements: tuple[Agreement, ...] = ()
         self._recovery: Recovery | None = None
 
@@ -155,7 +157,7 @@ class ServerSession:
         answered = self.step is Step.INPUTS and self._answers
         if answered or self.step not in (Step.ADVERTISE, Step.SHARE, Step.INPUTS):
             raise OutOfOrder(f"step {self.step.value!r} is open; model and configuration are bound before R2")
-        self._digests = (model_digest, configuration_digest)
+        self._digests, self._view = (model_digest, configuration_digest), None
 
     def requests(self) -> dict[str, bytes]:
         """Returns the body for each client that is yet to answer the open step; empty when finished."""
@@ -263,7 +265,7 @@ class ServerSession:
         if self.step is Step.ADVERTISE:
             self._take_advert(client, expect(reply, Advert))
         elif self.step is Step.SHARE:
-            check_dealing(self._session(), client, expect(reply, Dealing))
+            self._packages[client] = packages(self._session(), client, expect(reply, Dealing))
         elif self.step is Step.INPUTS:
             self._take_input(client, reply, vector)
         elif self.step is Step.AGREE:
@@ -283,19 +285,16 @@ class ServerSession:
             self._complaints.setdefault(fault.dealer, set()).add(client)
             raise fault
         header = expect(reply, MaskedInput)
-        view = self._view()
-        masked = check_input(client, header, vector, cohort=cohort, view=view, like=self.total)
+        masked = check_input(client, header, vector, cohort=cohort, view=self._bound(), like=self.total)
         add_in_ring(self.total, masked)
 
     def _take_agreement(self, client: str, agreement: Agreement) -> None:
-        digest = self._survivors_digest()
-        check_agreement(client, agreement, cohort=self._session(), view=self._view(), survivors_digest=digest)
+        cohort, digest = self._session(), self._survivors_digest
+        check_agreement(client, agreement, cohort=cohort, view=self._bound(), survivors_digest=digest)
 
     def _take_revelation(self, client: str, revelation: Revelation) -> None:
-        digest = self._survivors_digest()
-        check_revelation(
-            client, revelation, cohort=self._session(), view=self._view(), survivors_digest=digest
-        )
+        cohort, digest = self._session(), self._survivors_digest
+        check_revelation(client, revelation, cohort=cohort, view=self._bound(), survivors_digest=digest)
         self._recovering().add(client, revelation.shares)
 
     def _close_advertise(self, answered: tuple[str, ...]) -> None:
@@ -308,7 +307,6 @@ class ServerSession:
     def _close_share(self, answered: tuple[str, ...]) -> None:
         for client in answered:
             self._dealings[client] = expect(self._answers[client], Dealing)
-            self._packages[client] = packages(self._session(), client, self._dealings[client])
         self._set_members(answered)
 
     def _set_members(self, members: tuple[str, ...]) -> None:
@@ -316,6 +314,7 @@ class ServerSession:
         survival.check_floor(self._session(), members)
         survival.check_dealers(self._session(), members)
         self._members = self._asked = members
+        self._view = None
 
     def _close_inputs(self, answered: tuple[str, ...]) -> None:
         self._survival().check_floor(self._session(), answered)
@@ -323,6 +322,7 @@ class ServerSession:
         self._headers = {client: expect(self._answers[client], MaskedInput) for client in answered}
         self._packages = {}  # they have reached their holders; the next session's are on their way
         self._survivors = self._asked = answered
+        self._survivors_digest = members_digest(self._session().session, name="U2", members=answered)
 
     def _close_agree(self, answered: tuple[str, ...]) -> None:
         quorum = self._session().parameters.quorum
@@ -331,7 +331,7 @@ class ServerSession:
         self._agreements = tuple(expect(self._answers[client], Agreement) for client in answered)
         self._recovery = Recovery(
             cohort=self._session(),
-            view=self._view(),
+            view=self._bound(),
             members=self._members,
             survivors=self._survivors,
             dealings=self._dealings,
@@ -368,14 +368,17 @@ class ServerSession:
     def _agree_request(self, client: str) -> bytes:
         return agree_request(client, cohort=self._session(), survivors=self._survivors, headers=self._headers)
 
-    def _view(self) -> View:
-        session = self._session().session
-        return View(
-            session=session,
-            members_digest=members_digest(session, name="U1", members=self._members),
-            model_digest=self._digests[0],
-            configuration_digest=hash_configuration(self._configuration()),
-        )
+    def _bound(self) -> View:
+        """Returns what masked inputs must have in common, worked out once for all of them."""
+        if self._view is None:
+            session = self._session().session
+            self._view = View(
+                session=session,
+                members_digest=members_digest(session, name="U1", members=self._members),
+                model_digest=self._digests[0],
+                configuration_digest=hash_configuration(self._configuration()),
+            )
+        return self._view
 
     def _configuration(self) -> Configuration:
         return configuration_of(
@@ -384,9 +387,6 @@ class ServerSession:
             dimension=self.total.size,
             agreed=self._digests[1],
         )
-
-    def _survivors_digest(self) -> bytes:
-        return members_digest(self._session().session, name="U2", members=self._survivors)
 
     def _session(self) -> Cohort:
         if self._cohort is None:

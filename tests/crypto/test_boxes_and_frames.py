@@ -64,8 +64,9 @@ def test_secrets_do_not_show() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 13, 64])
 def test_every_item_has_a_path_to_the_root_and_to_no_other_place(count: int) -> None:
     items = [bytes([i]) for i in range(count)]
-    root = merkle.root(items)
-    for index, siblings in enumerate(merkle.paths(items)):
+    root, paths = merkle.root_and_paths(items)
+    assert root == merkle.root(items)
+    for index, siblings in enumerate(paths):
         assert merkle.root_of_path(items[index], index, count, siblings) == root
         for elsewhere in set(range(count)) - {index}:
             assert _root_or_none(items[index], elsewhere, count, siblings) != root

@@ -155,8 +155,8 @@ def revealing(federation: Federation, change: object) -> bytes:
     request = federation.server.requests()[HOLDER]
     honest = expect(decode_reply(federation.clients[HOLDER].receive(request)), Revelation)
     shares = change(honest.shares)  # type: ignore[operator]
-    message = federation.server._view().revelation_bytes(
-        client=HOLDER, survivors_digest=federation.server._survivors_digest(), shares=shares
+    message = federation.server._bound().revelation_bytes(
+        client=HOLDER, survivors_digest=federation.server._survivors_digest, shares=shares
     )
     return encode(Revelation(tuple(shares), key_of(HOLDER).sign(message)))
 

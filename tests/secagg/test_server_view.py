@@ -173,7 +173,7 @@ def test_every_seed_traces_to_256_bits_of_the_operating_system(monkeypatch: pyte
 
     monkeypatch.setattr(federation, "answer", owned)
     federation.run_all()
-    cohort, view = federation.server._session(), federation.server._view()
+    cohort, view = federation.server._session(), federation.server._bound()
     traced = set()
     for name in NAMES:
         mask_key, share_key, seed, nonce, *rest = source.draws[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import traceback
@@ -87,6 +88,8 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(1)
         keep_freed_memory()
+        # What was there before the fork stays: a search for garbage would only copy its pages.
+        gc.freeze()
         try:
             while not isinstance(order := receive_order(self._desk.connection), Stop):
                 if isinstance(order, Order):
