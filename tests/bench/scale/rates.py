@@ -177,7 +177,10 @@ def hash_rates() -> dict[str, float]:
     sealed = SealedShares(os.urandom(66 + 28), os.urandom(32), os.urandom(32))
     leaves = [os.urandom(32) for _ in range(256)]
     shares = [os.urandom(33) for _ in range(256)]
-    proofs, tree = _each(lambda: merkle.root_and_paths(leaves), times=3), _each(lambda: merkle.root(leaves), times=3)
+    proofs, tree = (
+        _each(lambda: merkle.root_and_paths(leaves), times=3),
+        _each(lambda: merkle.root(leaves), times=3),
+    )
 
     def hash_one() -> None:
         share_hash(bytes(32), dealer="client-0001", holder="client-0002", kind="seed", share=shares[0])
