@@ -25,7 +25,7 @@ from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
 from fedlearn.training.hidden_state import check_no_hidden_state
 from fedlearn.training.objective import Loss
-from fedlearn.training.optimizers import Stepping
+from fedlearn.training.optimizers import PlainSgd, Stepping
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
 from fedlearn.training.vector import FlatModel
 
@@ -129,6 +129,7 @@ class Workbench:
         gradient: Callable[[Batch], bool],
         offset: Vector | None = None,
         anchor: Vector | None = None,
+        gathered: bool = True,
     ) -> Vector:
         """Returns local − global, shape (d,), float32, after one optimizer step per batch.
 
@@ -137,32 +138,24 @@ class Workbench:
             carries, if any; not changed.
           round: round, counted from 0.
           batches: the records of each step, as ``gradient`` takes them.
-          gradient: writes the gradient for the records of a step over the model's gradient buffer; returns
-            whether the step is to be taken.
+          gradient: writes the gradient for the records of a step over the model's gradient buffer, or
+            leaves it at the parameters; returns whether the step is to be taken.
           offset: what an algorithm adds to every gradient, shape (d,), float32; after the noise of
             record-level DP, as it depends on no record of this round.
           anchor: what the recipe's proximal term pulls towards, shape (d,), float32; None: the start.
+          gathered: whether ``gradient`` writes into the buffer.
 
         Raises:
           ModelError: parameters became NaN or infinite.
         """
         self.open()
-        model, penalties = self.model, self.recipe.penalties
+        model = self.model
         model.load(params)
-        start = self._start(anchor) if penalties else model.values
-        added = None if offset is None else self._on_device(offset)
-        flat = torch.nn.Parameter(model.values)
-        flat.grad = model.gradient
-        optimizer = self.recipe.build_optimizer(flat, round)
+        step = self._step(round, offset=offset, anchor=anchor, gathered=gathered)
         model.module.train()
         for batch in batches:
-            if not gradient(batch):
-                continue
-            if added is not None:
-                flat.grad.add_(added)
-            for penalty in penalties:
-                penalty.add_gradient(model.gradient, model.values, start)
-            optimizer.step()
+            if gradient(batch):
+                step()
         update: Vector = np.subtract(model.values.cpu().numpy(), params[: model.dimension])
         # The square of the norm is finite, unless a coordinate is not, or is one that no training reaches.
         with np.errstate(all="ignore"):
@@ -173,6 +166,31 @@ class Workbench:
                 f" lower training.learning_rate={self.recipe.learning_rate}"
             )
         return update
+
+    def _step(
+        self, round: int, *, offset: Vector | None, anchor: Vector | None, gathered: bool
+    ) -> Callable[[], None]:
+        """Returns what moves the loaded model by the gradient of a step."""
+        model, penalties = self.model, self.recipe.penalties
+        flat = torch.nn.Parameter(model.values)
+        flat.grad = model.gradient
+        optimizer = self.recipe.build_optimizer(flat, round)
+        factor = optimizer.factor if isinstance(optimizer, PlainSgd) else None
+        if factor is not None and offset is None and not penalties and not gathered:
+            return partial(model.move, factor)
+        start = self._start(anchor) if penalties else model.values
+        added = None if offset is None else self._on_device(offset)
+
+        def step() -> None:
+            if not gathered:
+                model.gather_gradient()
+            if added is not None:
+                model.gradient.add_(added)
+            for penalty in penalties:
+                penalty.add_gradient(model.gradient, model.values, start)
+            optimizer.step()
+
+        return step
 
     def _start(self, anchor: Vector | None) -> Tensor:
         return self.model.values.clone() if anchor is None else self._on_device(anchor)
@@ -207,7 +225,7 @@ class Workbench:
         return compiled
 
     def mean_gradient(self, batch: tuple[Tensor, Tensor], *, scale: LossScale | None = None) -> bool:
-        """Writes the gradient of the mean loss over some records into the buffer; none: zeros.
+        """Leaves the gradient of the mean loss over some records at the parameters; none: no gradient.
 
         Args:
           batch: inputs (b, …) and targets (b, …), on the device.
@@ -217,17 +235,15 @@ class Workbench:
           Whether the step is to be taken: False for a gradient that overflowed under the scale.
         """
         inputs, targets = batch
-        if not len(inputs):
-            self.model.gradient.zero_()
-            return True
         self.model.release_gradient()
+        if not len(inputs):
+            return True
         self._check_stateless(inputs)
         recipe = self.recipe
         with self.device.autocast():
             loss = mean_loss(self._forward, recipe.loss, recipe.augmentations, inputs, targets)
         (loss if scale is None else loss * scale.factor).backward()  # type: ignore[no-untyped-call]
-        self.model.gather_gradient()
-        return scale is None or scale.restored(self.model.gradient)
+        return scale is None or scale.restored(self.model.gather_gradient())
 
     def drawn(self, dataset: RecordSet, indices: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
         """Returns views (b, …), or (b, K, …) of K > 1 views, and targets of a private step; None for none."""
@@ -304,6 +320,7 @@ class LocalTrainer:
         return descend(
             batches=fetched(records, self.plan.batches(self.records, rng), device),
             gradient=partial(self.bench.mean_gradient, scale=scale),
+            gathered=False,
         )
 
     def _privately(

@@ -47,6 +47,9 @@ class PlainSgd(_OnFlatParameter):
 
     Without the bookkeeping that torch does for many parameters of many kinds, which takes a fifth of
     the time of a small model's step.
+
+    Attributes:
+      factor: what a step is of the gradient, −learning rate; None if it depends on more.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class PlainSgd(_OnFlatParameter):
         self._learning_rate = learning_rate
         self._momentum = momentum
         self._weight_decay = weight_decay
+        self.factor = None if momentum or weight_decay else -learning_rate
         self._velocity: Tensor | None = None
 
     def _move(self, gradient: Tensor) -> None:

@@ -189,3 +189,31 @@ class TestReleasedGradients:
         model.gradient.fill_(3.0)
         model.release_gradient()
         assert not model.gather_gradient().any()
+
+    @pytest.mark.parametrize("factor", [-0.1, -1e-3, 0.7])
+    @pytest.mark.parametrize(
+        ("module", "inputs"),
+        [
+            (nn.Sequential(nn.Linear(37, 19), nn.Tanh(), nn.Linear(19, 3)), torch.randn(11, 37)),
+            (nn.Conv1d(3, 5, 2), torch.randn(11, 3, 9)),
+            (nn.Embedding(5, 3), torch.tensor([4, 1, 1])),
+            (nn.Embedding(5, 3, sparse=True), torch.tensor([4, 1, 1])),
+        ],
+        ids=["linear", "convolution", "embedding", "sparse"],
+    )
+    def test_each_moves_its_parameter_as_the_flat_one_does(
+        self, module: nn.Module, inputs: Tensor, factor: float
+    ) -> None:
+        model = FlatModel(module)
+        started = model.values.clone()
+        model.release_gradient()
+        model.module(inputs).square().sum().backward()
+        model.move(factor)
+        assert torch.equal(model.values, started.add(model.gather_gradient(), alpha=factor))
+
+    def test_a_parameter_without_one_stays(self) -> None:
+        model = FlatModel(small())
+        started = model.values.clone()
+        model.release_gradient()
+        model.move(-1.0)
+        assert torch.equal(model.values, started)
