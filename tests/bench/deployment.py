@@ -158,9 +158,14 @@ def superlink_kib(root: int) -> int:
 
 
 def recovery() -> Iterator[Figure]:
-    """Stock timing: most of it is Flower's 60 s before it lets a killed SuperNode back in."""
+    """Flower's own timing: most of it is the 60 s before it lets a killed SuperNode back in."""
+    for name, warm in (("stock", False), ("warm", True)):
+        yield from returned(name, warm=warm)
+
+
+def returned(name: str, *, warm: bool) -> Iterator[Figure]:
     site = "client-2"
-    with federation(masked(2), policy=POLICY, fast_poll=False, warm=False) as machines:
+    with federation(masked(2), policy=POLICY, fast_poll=False, warm=warm) as machines:
         before = finished(machines, masked(2))[-1]
         deadline = max(15.0, 3 * before["seconds"] / before["trips"])  # of a step: no others are lost
         config = masked(200, cohort={"deadline_seconds": deadline})
@@ -179,15 +184,17 @@ def recovery() -> Iterator[Figure]:
 
         until(back, f"the return of {site}")
         begun = time.perf_counter() - started - machines.rounds(run)[-1]["seconds"]
+        meanwhile = statistics.median(entry["seconds"] for entry in machines.rounds(run)[3:])
     yield Figure(
-        name="kill -9 of a site until Flower lets its SuperNode in again",
+        name=f"kill -9 of a site until Flower lets its SuperNode in again, {name}",
         ours=activated,
         unit="s",
         bar="none",
         holds=None,
     )
+    yield Figure(name=f"a round meanwhile, {name}", ours=meanwhile, unit="s", bar="none", holds=None)
     yield Figure(
-        name="kill -9 of a site to the cohort that has it again",
+        name=f"kill -9 of a site to the cohort that has it again, {name}",
         ours=begun,
         unit="s",
         bar="≤ 75 s",

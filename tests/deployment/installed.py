@@ -58,8 +58,7 @@ exec sleep infinity
 
 _PROXY = """\
 kit=$1 lib=$2
-mkdir -p "$lib/nginx" "$lib/fedlearn-server"
-cp "$kit/server.pem" "$kit/server.key" "$kit/ca.crt" "$lib/fedlearn-server"
+mkdir -p "$lib/nginx"
 mount --bind "$lib" /var/lib
 exec nginx -c "$kit/nginx.conf" -g 'daemon off; pid /var/lib/nginx.pid; error_log stderr;'
 """
@@ -80,11 +79,11 @@ def command(kit: Path, lib: Path) -> list[str]:
 
 
 def proxy(kit: Path, lib: Path) -> list[str]:
-    """Returns the command line, in a mount namespace of its own, of the proxy of a server's kit.
+    """Returns the command line, in a mount namespace of its own, of the proxy on an installed server's host.
 
     Args:
       kit: the server's.
-      lib: what is ``/var/lib`` in the view.
+      lib: what is ``/var/lib`` in the view of the server.
     """
     return ["sh", "-euc", _PROXY, "sh", str(kit), str(lib)]
 

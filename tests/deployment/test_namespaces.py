@@ -1,9 +1,9 @@
 """Sites as hosts, set up by the operations page: a network namespace each, and bad wires between.
 
 Every file and key comes from the commands of ``docs/operating.md``, its ``federation.toml`` included; only
-the server's address and ports, one budget, the polling and the link's user are changed in it. Each site is
-installed by its kit's ``install.sh``. The server listens on the loopback interface; what sites reach in its
-place are the wires, with the kit's proxy behind them.
+the server's address and ports, one budget, the polling and the link's user are changed in it. Server and
+sites are installed by their kits' ``install.sh``. The server listens on the loopback interface; what sites
+reach in its place are the wires, with the kit's proxy behind them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import ssl
 import statistics
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +33,7 @@ from fedlearn.errors import PreflightFailure
 from fedlearn.experiment import Experiment
 from fedlearn.federation.environment import free_ports
 from fedlearn.federation.provisioning.kits import Kits
-from fedlearn.federation.server import queue
+from fedlearn.federation.provisioning.units import SERVER as SERVER_HOME
 from fedlearn.federation.site import standing
 from fedlearn.federation.site.supervision import start_under_leash
 from fedlearn.runs.result import Result
@@ -102,14 +103,18 @@ def remove_network() -> None:
     ip("link", "del", "fl-bridge", check=False)
 
 
-def fedlearn(*words: object, space: str = "") -> str:
-    """Runs a command of the page, in a namespace if one is named; returns what it printed."""
-    inside = ["ip", "netns", "exec", space] if space else []
+def fedlearn(*words: object, inside: Sequence[str] = ()) -> str:
+    """Runs a command of the page, ``inside`` of a host if told how to enter it; returns what it printed."""
     done = subprocess.run(
         [*inside, *FEDLEARN, *map(str, words)], capture_output=True, text=True, check=False, cwd=HERE
     )
     assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def provisioned(folder: Path, port: int, public_port: int) -> Kits:
@@ -137,26 +142,42 @@ def provisioned(folder: Path, port: int, public_port: int) -> Kits:
 
 
 class Hosts(Machines):
-    """Machines whose sites are installed in namespaces of their own."""
+    """Machines that are installed in views of their own, the sites in network namespaces too."""
 
     def _start(self, name: str) -> Any:
-        lib = self.lib(name)
+        host = "server" if name == "proxy" else name  # they share it
+        kit, lib = self.folder(host), self.lib(host)
         lib.mkdir(mode=0o755, exist_ok=True)
-        if name == "proxy":
-            command = ["unshare", "--mount", *installed.proxy(self.folder("server"), lib)]
-        elif name == "server":
-            command = [*FEDLEARN, "server", "run", "--config", str(self.folder(name) / "server.toml")]
-        else:
-            command = ["ip", "netns", "exec", f"fl-{name}", *installed.command(self.folder(name), lib)]
-        with (self.folder("server" if name == "proxy" else name) / "log.txt").open("ab") as output:
-            return start_under_leash(command, environment=dict(os.environ), output=output)
+        command = installed.proxy(kit, lib) if name == "proxy" else installed.command(kit, lib)
+        space = ["unshare", "--mount"] if host == "server" else ["ip", "netns", "exec", f"fl-{name}"]
+        with (kit / "log.txt").open("ab") as output:
+            return start_under_leash([*space, *command], environment=dict(os.environ), output=output)
+
+    @property
+    def runs(self) -> Path:
+        return self.lib("server") / "fedlearn-server" / "state" / "runs"
+
+    def operate(self, command: str, *words: object) -> str:
+        """Runs a command on the server's host as the server's user; returns what it printed."""
+        file = Path(SERVER_HOME) / "server.toml"
+        view = next(pid for pid in self.pids("server") if Path(f"/proc/{pid}/root{file}").exists())
+        user = (self.lib("server") / "fedlearn-server").stat()
+        enter = ["nsenter", "--target", str(view), "--mount", "setpriv", "--clear-groups"]
+        enter += ["--reuid", str(user.st_uid), "--regid", str(user.st_gid), "--no-new-privs"]
+        return fedlearn(command, *words, "--config", file, inside=enter)
+
+    def submit(self, config: ExperimentConfig | None = None) -> Path:
+        experiment = self.lib("server") / "experiment.toml"
+        experiment.write_text((config or self.federation.config).to_toml(), encoding="utf-8")
+        return self.runs / self.operate("submit", experiment, "--detach").strip()
 
     def check(self, name: str) -> None:
         """Has a site checked before it is installed."""
-        fedlearn("site", "check", "--config", self.folder(name) / "site.toml", space=f"fl-{name}")
+        enter = ["ip", "netns", "exec", f"fl-{name}"]
+        fedlearn("site", "check", "--config", self.folder(name) / "site.toml", inside=enter)
 
     def lib(self, name: str) -> Path:
-        """Returns what is ``/var/lib`` on a site's host."""
+        """Returns what is ``/var/lib`` on a host."""
         return self.federation.kits.folder.parent / f"lib-{name}"
 
     def settings(self, name: str, part: str) -> Path:
@@ -191,8 +212,11 @@ def hosts(network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     found = Hosts(SimpleNamespace(kits=kits, warm=False))  # type: ignore[arg-type]
     fedlearn("server", "check", "--config", kits.server / "server.toml")
     try:
-        found.start("server", *(["proxy"] if NGINX else []))
+        found.start("server")
         until(lambda: "server ready" in (kits.server / "log.txt").read_text(), "the start of the server")
+        if NGINX:
+            found.start("proxy")
+            until(lambda: listening(public_port), "the start of the proxy")
         with ThreadPoolExecutor() as pool:
             list(pool.map(found.check, NAMES))
         found.start(*NAMES)
@@ -209,8 +233,8 @@ def test_a_federation_by_the_page_gives_the_accuracy_of_the_simulation(
 ) -> None:
     machines, wires = hosts
     machines.await_connected()
-    said = fedlearn("submit", QUICKSTART, "--config", machines.folder("server") / "server.toml")
-    run = Path(said.strip().splitlines()[-1])
+    said = machines.operate("submit", QUICKSTART)
+    run = machines.runs / Path(said.strip().splitlines()[-1]).name
     result = Result.load(run)
     config = ExperimentConfig.from_toml(QUICKSTART, settings=["baselines.local=false"])
     several = [accuracy_of(config, tmp_path / str(seed)) for seed in range(5)]
@@ -291,7 +315,7 @@ def test_a_cut_link_is_a_dropout_and_the_site_comes_back(hosts: tuple[Hosts, dic
     wires["client-3"].mend()
     ip("link", "set", "fl-out3", "up")
     until(lambda: not machines.rounds(run)[-1]["dropped"], "the return of client-3")
-    queue.ask_to_stop(run)
+    machines.operate("stop", run.name)
     machines.await_over(run)
     assert all(entry["failure"] is None for entry in machines.rounds(run))
     with pytest.raises(Exception, match="stopped after round"):
