@@ -20,7 +20,8 @@ for unit; do
   folder=$(value RuntimeDirectory)
   [ -z "$folder" ] || install -d -o "$user" -g "$group" -m "$(value RuntimeDirectoryMode)" "/run/$folder"
   umask 0077
-  setpriv --reuid "$user" --regid "$group" --groups "${groups:+$groups,}$group" \\
+  cd /
+  HOME=/ setpriv --reuid "$user" --regid "$group" --groups "${groups:+$groups,}$group" \\
     --no-new-privs --bounding-set=-all $(value ExecStart) &
 done
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from fedlearn.federation import failure
 from fedlearn.federation.grid import GridTransport
 from fedlearn.federation.provisioning.certificates import new_node_key, node_public
 from fedlearn.federation.roster import Member
-from fedlearn.federation.server import queue
+from fedlearn.federation.server import queue, superlink
 from fedlearn.federation.server.attendance import Attendance
+from fedlearn.federation.server.config import ServerConfig
 from fedlearn.federation.server.newcomers import Newcomers, SitesCame
 from fedlearn.federation.server.nodes import Nodes
 from fedlearn.federation.server.steering import Steering
@@ -200,6 +202,17 @@ def test_a_message_goes_to_its_sites_node_and_to_no_other() -> None:
 @pytest.fixture(scope="module")
 def server_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kits_in(tmp_path_factory.mktemp("kits") / "kits", sites=SITES).server / "server.toml"
+
+
+def test_flowers_refusal_of_a_node_key_is_said_without_the_frame_around_it(
+    server_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framed = "╭─ Error ─╮\n│ Permission denied: the state folder. │\n╰─────────╯\n"
+    done = subprocess.CompletedProcess([], 1, stdout="", stderr=framed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    (server_file.parent / "state").mkdir(exist_ok=True)
+    with pytest.raises(RunError, match=r"node keys: Permission denied: the state folder\.$"):
+        superlink.register(ServerConfig.load(server_file), {})
 
 
 def test_the_operators_commands(

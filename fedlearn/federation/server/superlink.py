@@ -19,6 +19,8 @@ from fedlearn.federation.server.config import ServerConfig
 FLWR = str(Path(sys.executable).with_name("flwr"))
 CONNECTION = "federation"
 READY_SECONDS = 60.0
+_FRAME = " │╭╮╰╯─"
+"""What Flower's command draws around an error."""
 
 
 def command(config: ServerConfig) -> list[str]:
@@ -92,7 +94,7 @@ def register(config: ServerConfig, members: Mapping[str, Member]) -> None:
     """Tells the SuperLink the node keys of the roster; it lets in nobody else.
 
     Raises:
-      RunError: the SuperLink refuses; with the last line of Flower's command.
+      RunError: the SuperLink refuses; with the last words of Flower's command.
     """
     folder = config.path(config.state) / "nodes"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -101,8 +103,9 @@ def register(config: ServerConfig, members: Mapping[str, Member]) -> None:
     command = [sys.executable, "-m", "fedlearn.federation.server.register_nodes", CONNECTION]
     command += [str(folder / f"{site}.pub") for site in members]
     done = subprocess.run(  # noqa: S603  # our own module, by full path
-        command, env=environment(config), capture_output=True, text=True, check=False
+        command, cwd=folder, env=environment(config), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no output"]
-        raise RunError(f"the SuperLink does not take the node keys: {last[0]}")
+        lines = [line.strip(_FRAME) for line in (done.stdout + done.stderr).splitlines()]
+        said = [line for line in lines if line] or ["no output"]
+        raise RunError(f"the SuperLink does not take the node keys: {said[-1]}")
