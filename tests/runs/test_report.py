@@ -274,6 +274,22 @@ def test_attacks_stand_beside_protections_with_their_pictures() -> None:
     assert all(page.all_of("alt"))
 
 
+def test_attacks_on_the_run_as_it_was_protected_are_told_in_short() -> None:
+    table = some_attacks()
+    own = list(table.values())[-1]
+    page = parsed(full_result(), some_rounds(), attacks=table)
+    assert f"{sum(report.succeeded for report in own)} of {len(own)} attacks succeed" in page.words
+    assert "fedlearn attack on this folder" in parsed(full_result(), some_rounds()).words
+
+
+def test_an_epsilon_that_stops_nobody_is_said_to_stop_nobody() -> None:
+    result = full_result()
+    weak = [entry.model_copy(update={"epsilon": 50.0}) for entry in result.privacy]
+    words = parsed(result.model_copy(update={"privacy": weak}), some_rounds()).words
+    assert "this ε by itself hides nobody" in words
+    assert "hides nobody" not in parsed(result, some_rounds()).words
+
+
 def test_promises_are_sentences_with_their_figures() -> None:
     words = parsed(full_result(), some_rounds()).words
     assert "No record leaves the client that holds it" in words

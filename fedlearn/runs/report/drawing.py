@@ -142,7 +142,9 @@ def draw_lines(
 
 
 def draw_ranking(values: Sequence[float], *, levels: Sequence[Level] = (), salt: str) -> str:
-    """Returns values in their order as upright strokes with a dot, as an ``<svg>`` element.
+    """Returns values in their order as dots, each with a stroke to the first level, as an ``<svg>`` element.
+
+    No stroke goes to the foot of the chart, which is not at zero: its length would say nothing.
 
     Args:
       values: from left to right; finite.
@@ -152,14 +154,12 @@ def draw_ranking(values: Sequence[float], *, levels: Sequence[Level] = (), salt:
 
     def draw(axes: Any) -> None:
         places = range(1, len(values) + 1)
-        low = min([*values, *(level.value for level in levels)])
-        high = max([*values, *(level.value for level in levels)])
-        bottom = low - 0.1 * ((high - low) or abs(high) or 1.0)
         _draw_levels(axes, levels)
-        axes.vlines(places, bottom, values, color=SERIES[0], linewidth=1.6, alpha=0.45)
+        for level in levels[:1]:
+            axes.vlines(places, level.value, values, color=SERIES[0], linewidth=1.6, alpha=0.45)
         axes.plot(places, values, linestyle="none", marker="o", markersize=4.5, color=SERIES[0], zorder=3)
         _dress(axes)
-        axes.set_ylim(bottom=bottom)
+        axes.margins(y=0.1)
 
     return _figure(draw, salt)
 

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from fedlearn.privacy.guarantee import format_epsilon
 from fedlearn.runs.report import view
 from fedlearn.runs.report.figures import FILTERS
 from fedlearn.runs.report.material import Material
@@ -143,7 +144,11 @@ def _question(material: Material) -> str:
     if result.secure_aggregation.mode != "off":
         wishes.append("the server sees only sums")
     if result.privacy:
-        wishes.append(f"the model tells little about any single {view.overall(result)[0].unit}")
+        first = view.overall(result)[0]
+        epsilon = format_epsilon(first.epsilon)
+        wishes.append(
+            f"what is seen tells of any single {first.unit} no more than ε\u00a0=\u00a0{epsilon} allows"
+        )
     listed = wishes[0] if len(wishes) == 1 else f"{', '.join(wishes[:-1])} and {wishes[-1]}"
     return f"How good a model can {whose} train together, if {listed}?"
 

@@ -85,9 +85,8 @@ def _privacy_gaps(result: Result) -> list[str]:
 def _aggregation_gaps(result: Result) -> list[str]:
     secure = result.secure_aggregation
     if secure.mode == "masked":
-        colluders = "the agreed number of" if secure.colluders is None else str(secure.colluders)
         return [
-            f"Collusion beyond what was agreed: if more than {colluders} clients work together with the "
+            f"Collusion beyond what was agreed: if more than {_agreed(secure.colluders)} together with the "
             "server, the masks may no longer hide another client’s update.",
             "A client that sends a wrong update on purpose: the server sees the sum and cannot look at it.",
             "Who took part in which round, and when: the server knows.",
@@ -95,6 +94,12 @@ def _aggregation_gaps(result: Result) -> list[str]:
     if secure.mode == "ideal":
         return ["Single updates in this run: it computed the sum of a secure aggregation without its masks."]
     return ["Single updates: secure aggregation was off, so the server saw each one as its client sent it."]
+
+
+def _agreed(colluders: int | None) -> str:
+    if colluders is None:
+        return "the agreed number of clients work"
+    return "one client works" if colluders == 1 else f"{colluders} clients work"
 
 
 def _general_gaps(result: Result, counted: bool) -> list[str]:

@@ -95,7 +95,7 @@ tr.own > :first-child { box-shadow: -.6rem 0 var(--card), inset .2rem 0 var(--ac
 .pairs small { color: var(--soft); font-size: .8125rem; }
 .good { color: var(--accent); font-weight: 600; }
 .bad { color: var(--bad); font-weight: 600; }
-.charts { display: grid; gap: 1.5rem 2rem; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); }
+.charts { display: grid; gap: 1.5rem 2rem; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr)); }
 figure { margin: 0; break-inside: avoid; max-width: 40rem; }
 figure h3 { margin: .5rem 0 .2rem; }
 figure svg { width: 100%; height: auto; display: block; color: var(--soft); }

@@ -81,11 +81,13 @@ def defined(value: float | None) -> TypeGuard[float]:
 
 
 def significant(value: float) -> str:
-    """Returns three significant digits, and an exponent without padding.
+    """Returns three significant digits, and an exponent, without padding, where zeros would not be counted.
 
-    >>> significant(0.001), significant(1.25e-5)
-    ('0.001', '1.25e-5')
+    >>> significant(0.001), significant(1.25e-5), significant(2981.0), significant(2.5e7)
+    ('0.001', '1.25e-5', '2,980', '2.5e7')
     """
+    if 1e3 <= abs(value) < 1e6:
+        return f"{float(f'{value:.3g}'):,.0f}"
     return re.sub(r"e([+-])0*(\d)", r"e\1\2", f"{value:.3g}").replace("e+", "e")
 
 

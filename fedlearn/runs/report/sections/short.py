@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fedlearn.runs.attack_report import AttackReport
 from fedlearn.runs.report import view
 from fedlearn.runs.report.material import Material
 from fedlearn.runs.report.section import Section, Values
@@ -60,7 +61,8 @@ _TEMPLATE = """
 <p class="figure">ε = {{ entry.epsilon | epsilon }} <small>at δ = {{ entry.delta | delta }}</small></p>
 {% if entry.epsilon | finite %}
 <p>Someone who guesses whether a given {{ entry.unit }} was used, and is wrong for at most 1 in 100 that were not,
-finds at most {{ found(entry) }} of 100 that were.</p>
+{% if found(entry) == "100" %}may find all 100 of 100 that were: this ε by itself hides nobody. Read what attacks got.
+{%- else %}finds at most {{ found(entry) }} of 100 that were.{% endif %}</p>
 {% else %}
 <p class="bad">An infinite ε guarantees nothing.</p>
 {% endif %}
@@ -98,6 +100,19 @@ finds at most {{ found(entry) }} of 100 that were.</p>
 {% endif %}
 </div>
 <div class="card">
+<h3>Against whom</h3>
+{% if tried %}
+<p class="figure">{{ succeeded | length }} of {{ tried | length }} <small>attacks succeed</small></p>
+{% for report in tried %}
+<p>{{ report.attack }}, by {{ report.adversary }} who sees {{ report.sees }}:
+<strong class="{{ 'bad' if report.succeeded else 'good' }}">{{ "succeeds" if report.succeeded else "fails" }}</strong></p>
+{% endfor %}
+{% else %}
+<p class="figure">not tried</p>
+<p><code>fedlearn attack</code> on this folder shows what an adversary gets, without and with each protection.</p>
+{% endif %}
+</div>
+<div class="card">
 <h3>At what cost</h3>
 <p class="figure">{{ result.timing.rounds_s | seconds }} <small>for {{ result.rounds | counted("round") }}</small></p>
 {% if price is not none %}
@@ -119,12 +134,19 @@ def _values(material: Material) -> Values:
         "units": UNITS,
         "noises": NOISES,
         "found": _found,
+        "tried": (tried := _tried(material)),
+        "succeeded": [report for report in tried if report.succeeded],
         "worst": rows[0] if len(rows) > 1 else None,
         "best": rows[-1] if len(rows) > 1 else None,
         "price": _price(material),
         "up": sum(entry.bytes_up for entry in material.rounds),
         "down": sum(entry.bytes_down for entry in material.rounds),
     }
+
+
+def _tried(material: Material) -> list[AttackReport]:
+    """Returns what attacks got under this run's own protection: the last of those that were compared."""
+    return list(material.attacks.values())[-1] if material.attacks else []
 
 
 def _price(material: Material) -> float | None:
