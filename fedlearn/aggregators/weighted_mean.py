@@ -8,10 +8,10 @@ any order in which replies arrive.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,10 @@ class _Part:
     values: NDArray[np.int64]
     rounders: int = 0
 
-    def exact(self) -> NDArray[np.int64]:
-        """Returns Σ round(wᵢ·uᵢ / grid), shape (d,)."""
-        return self.values - np.uint64(self.rounders * _ROUNDER_BITS % 2**64).astype(np.int64)
+    def exact(self, span: slice = slice(None), out: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Returns Σ round(wᵢ·uᵢ / grid) of a span of coordinates, a copy or written to ``out``."""
+        surplus = np.uint64(self.rounders * _ROUNDER_BITS % 2**64).astype(np.int64)
+        return np.subtract(self.values[span], surplus, out=out)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -74,10 +75,7 @@ class WeightedSum:
         """Σ wᵢ·uᵢ, shape (d,), float64, a copy; None before the first update."""
         if self.size is None:
             return None
-        total = np.zeros(self.size)
-        for scale, values in sorted(self.integers().items()):
-            total += values * _grid(scale)
-        return total
+        return self._total_of(slice(self.size))
 
     def integers(self) -> dict[int, NDArray[np.int64]]:
         """Returns scale j → Σ round(wᵢ·uᵢ / 2^(8j−46)), shape (d,), copies.
@@ -85,6 +83,20 @@ class WeightedSum:
         An update is in the scale with 2^(8j−8) < M ≤ 2^8j; there are rarely more than two.
         """
         return {scale: part.exact() for scale, part in self._parts.items()}
+
+    def write_integers(self, place: Callable[[int], NDArray[np.int64]]) -> list[int]:
+        """Writes what :meth:`integers` returns to the place of each scale; returns the scales."""
+        for scale, part in self._parts.items():
+            part.exact(out=place(scale))
+        return list(self._parts)
+
+    @classmethod
+    def over(
+        cls, integers: Mapping[int, NDArray[np.int64]], *, size: int, count: int, exact_weight: Fraction
+    ) -> Self:
+        """Returns the sum whose :meth:`integers` these are, without a copy: to be merged, not added to."""
+        parts = {scale: _Part(values=values) for scale, values in integers.items()}
+        return cls(size=size, count=count, exact_weight=exact_weight, _parts=parts)
 
     def add(self, update: Vector, *, weight: float = 1.0) -> None:
         """Takes one client's update; raises ProtocolError if it is not acceptable."""
@@ -99,32 +111,32 @@ class WeightedSum:
         Raises:
           ProtocolError: the two sums have different lengths.
         """
-        if other.size is not None:
-            self.take_integers(
-                other.integers(), size=other.size, count=other.count, exact_weight=other.exact_weight
-            )
-
-    def take_integers(
-        self, integers: Mapping[int, NDArray[np.int64]], *, size: int, count: int, exact_weight: Fraction
-    ) -> None:
-        """Takes what another sum's :meth:`integers` gave, which stay as they are.
-
-        Raises:
-          ProtocolError: the two sums have different lengths.
-        """
-        if self.size not in (None, size):
-            raise ProtocolError(f"partial sums have shapes ({self.size},) and ({size},)")
-        self._take(size, count=count, weight=exact_weight)
-        for scale, values in integers.items():
+        if other.size is None:
+            return
+        if self.size not in (None, other.size):
+            raise ProtocolError(f"partial sums have shapes ({self.size},) and ({other.size},)")
+        self._take(other.size, count=other.count, weight=other.exact_weight)
+        for scale, theirs in other._parts.items():
             part = self._part(scale)
-            np.add(part.values, values, out=part.values)
+            np.add(part.values, theirs.values, out=part.values)
+            part.rounders += theirs.rounders
 
     def result(self) -> Vector:
         """Returns the mean (d,) float32; raises TooFewClients if no update was taken."""
-        total = self.total
-        if total is None:
+        if self.size is None:
             raise TooFewClients("weighted-mean: 0 updates arrived, 1 is needed")
-        return (total / self.weight).astype(np.float32)
+        mean: Vector = np.empty(self.size, np.float32)
+        for start in range(0, self.size, _CHUNK):
+            span = slice(start, start + _CHUNK)
+            mean[span] = self._total_of(span) / self.weight
+        return mean
+
+    def _total_of(self, span: slice) -> NDArray[np.float64]:
+        """Returns Σ wᵢ·uᵢ of a span of coordinates, a copy."""
+        total = np.zeros(len(range(*span.indices(self.size or 0))))
+        for scale, part in sorted(self._parts.items()):
+            total += part.exact(span) * _grid(scale)
+        return total
 
     def _take(self, size: int, *, count: int, weight: Fraction) -> None:
         if self.count + count > _MOST_UPDATES:

@@ -287,11 +287,11 @@ class RoundServer:
             client: TrainRequest(run=self._run, round=exchange.round) for client in cohort
         }
         answers = exchange.send(requests, vectors=(params,))
-        shape = (self._length(params),)
+        shape, adding = (self._length(params),), isinstance(self._transport, Adding)
         for done, (client, reply, message) in enumerate(answers, start=1):
             self._observe(exchange.round, done, len(cohort))
             vectors = message.vectors
-            if isinstance(reply, TrainReply) and message.added and isinstance(self._transport, Adding):
+            if adding and isinstance(reply, TrainReply) and message.added:
                 yield client, None
             elif not isinstance(reply, TrainReply) or len(vectors) != 1:
                 exchange.drop(client, "UnexpectedReply")

@@ -79,23 +79,22 @@ class ClearAdder:
     def write(self) -> Sum:
         """Moves the sum into shared memory and starts a new one."""
         done, self._sum = self._sum, WeightedSum()
-        integers = done.integers()
-        for scale, values in integers.items():
-            self._shared[scale - _LEAST_SCALE] = values
+        scales = done.write_integers(self._place_of)
         weight = done.exact_weight
-        return Sum(done.count, (str(weight.numerator), str(weight.denominator)), list(integers))
+        return Sum(done.count, (str(weight.numerator), str(weight.denominator)), scales)
 
     def read(self, frame: Sum) -> WeightedSum:
-        """Returns the sum that a worker wrote."""
-        total = WeightedSum()
-        if frame.count:
-            total.take_integers(
-                {scale: self._shared[scale - _LEAST_SCALE] for scale in frame.scales},
-                size=self._dimension,
-                count=frame.count,
-                exact_weight=Fraction(int(frame.weight[0]), int(frame.weight[1])),
-            )
-        return total
+        """Returns the sum that a worker wrote, where it lies."""
+        return WeightedSum.over(
+            {scale: self._place_of(scale) for scale in frame.scales},
+            size=self._dimension,
+            count=frame.count,
+            exact_weight=Fraction(int(frame.weight[0]), int(frame.weight[1])),
+        )
+
+    def _place_of(self, scale: int) -> NDArray[np.int64]:
+        place: NDArray[np.int64] = self._shared[scale - _LEAST_SCALE]
+        return place
 
 
 class RingAdder:
