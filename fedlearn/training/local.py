@@ -24,6 +24,7 @@ from fedlearn.training.batches import Deferred, RecordSet, StepPlan, fetch, fetc
 from fedlearn.training.clipping import Clipping
 from fedlearn.training.devices import PROCESSOR, Device, LossScale, seeded
 from fedlearn.training.hidden_state import check_no_hidden_state
+from fedlearn.training.memory_format import channels_last, prefers_channels_last
 from fedlearn.training.objective import Loss
 from fedlearn.training.optimizers import PlainSgd, Stepping
 from fedlearn.training.record_privacy import RecordPrivacy, poisson_sample
@@ -94,6 +95,7 @@ class Workbench:
         self.recipe = recipe
         self.device = device
         self._seen_stateless = False
+        self._channels_last: bool | None = None
         self._placed: dict[int, tuple[RecordSet, RecordSet]] = {}
 
     def open(self) -> torch.device:
@@ -224,6 +226,12 @@ class Workbench:
         compiled: Callable[[Tensor], Tensor] = torch.compile(self.model.module)
         return compiled
 
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        """Returns what the model makes of some records, which lie as it computes them fastest."""
+        if self._channels_last is None:
+            self._channels_last = prefers_channels_last(self.model.module, inputs)
+        return self._forward(channels_last(inputs) if self._channels_last else inputs)
+
     def mean_gradient(self, batch: tuple[Tensor, Tensor], *, scale: LossScale | None = None) -> bool:
         """Leaves the gradient of the mean loss over some records at the parameters; none: no gradient.
 
@@ -241,7 +249,7 @@ class Workbench:
         self._check_stateless(inputs)
         recipe = self.recipe
         with self.device.autocast():
-            loss = mean_loss(self._forward, recipe.loss, recipe.augmentations, inputs, targets)
+            loss = mean_loss(self._outputs, recipe.loss, recipe.augmentations, inputs, targets)
         (loss if scale is None else loss * scale.factor).backward()  # type: ignore[no-untyped-call]
         return scale is None or scale.restored(self.model.gather_gradient())
 
