@@ -123,25 +123,27 @@ def server_seconds(session: Session, rates: Rates) -> Mapping[str, float]:
     """CPU seconds of the server, by what they go to."""
     n, k, t, s = session.clients, session.neighbours, session.threshold, session.survivors
     up, _ = client_bytes(session)
-    same, own = request_bytes(session)
+    same, _ = request_bytes(session)
     pairs = session.lost * k * s / n  # of a lost client and a survivor
     return {
         # What all are sent alike is encoded once.
-        "messages": n * (up - session.vector) * rates.decode_byte + (same + n * own) * rates.encode_byte,
+        "messages": (2 * n + 3 * s) * rates.message
+        + n * (up - session.vector) * rates.decode_byte
+        + same * rates.encode_byte
+        + n * k * rates.forwarded,
         # Each new advert is compared with all before it.
         "adverts": n * (n + 1) / 2 * rates.fresh + 2 * n * rates.agree + n * (5 * rates.part + rates.fresh),
         "signatures": (3 * n + 3 * s) * (rates.verify + rates.frame) + s * (k + 1) * rates.part,
-        # Three answers of each survivor bind U1, two of these U2 as well.
-        "digests of lists": (3 * s * n + 2 * s * s) * rates.name + 3 * s * (rates.hash + rates.frame),
+        "digests of lists": (n + s) * rates.name,
         # Neighbours among U1 or U2 of dealers, of requests, of holders; who sent an answer, five times.
         "membership": (2 * n * n + s * s + s * n) * rates.member
         + (2 * n + 3 * s) * n / 2 * rates.scan
         + 6 * n * k * rates.member,
         "graph": n * k * rates.place,
-        "share lists": n * k * (2 * rates.leaf + 4 * rates.node + rates.path),
+        "share lists": n * k * rates.dealt,
         "sum": s * session.vector * (rates.ring_byte + rates.digest_byte),
         "check shares": s * (k + 1) * rates.revealed,
-        "rebuild secrets": n * (t * rates.weight + t * t * rates.pair),
+        "rebuild secrets": n * (rates.secret + t * rates.weight + t * t * rates.pair),
         "unmask": (s + pairs) * (rates.mask + session.vector * rates.mask_byte)
         + s * (rates.derive + rates.hash)
         + session.lost * rates.keygen

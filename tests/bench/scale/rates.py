@@ -18,16 +18,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedlearn.aggregators.weighted_mean import WeightedSum
-from fedlearn.crypto import merkle
+from fedlearn.crypto import agreement, merkle
 from fedlearn.crypto.aead import open_sealed, seal
 from fedlearn.crypto.agreement import AgreementKey, derive_key
 from fedlearn.crypto.framing import frame
 from fedlearn.crypto.identity import SigningKey, verify
 from fedlearn.crypto.shamir import combine, split
 from fedlearn.secagg.cohort import check_fresh
+from fedlearn.secagg.dealing import packages
 from fedlearn.secagg.graph import neighbourhoods
 from fedlearn.secagg.masking import add_masks
-from fedlearn.secagg.messages import Advert, Dealing, SealedShares, decode_reply, encode
+from fedlearn.secagg.messages import (
+    Advert,
+    Agreement,
+    Dealing,
+    Reply,
+    Revelation,
+    SealedShares,
+    decode_reply,
+    encode,
+    expect,
+)
 from fedlearn.secagg.ring import add_in_ring
 from fedlearn.secagg.transcript import members_digest, sealed_leaf, share_hash
 from tests.secagg.secagg_session import Federation, names_of
@@ -52,10 +63,12 @@ class Rates:
       hash: one hash of a share, with its framing.
       leaf: one entry of the list that a dealer signs.
       node: one hash in the tree over that list.
-      path: one proof that an entry is in the tree, the hashes of the tree not counted.
+      dealt: one entry of a dealing, checked by the server and made a package; signatures not counted.
+      forwarded: one package and one header of a client, gathered and encoded for another.
       part: one part of a long list that is framed.
       term: one coefficient of one share when a secret is split.
-      weight: one share when a secret is rebuilt from shares at points not met before.
+      secret: a secret rebuilt from shares at points not met before, whatever their number.
+      weight: one share of these.
       pair: what each two of these shares add to that.
       revealed: one share that is revealed, compared with its hash and noted.
       place: one entry of the graph.
@@ -63,6 +76,7 @@ class Rates:
       member: one name in a set of clients.
       scan: one name passed over when a client is looked for in a list.
       fresh: one advert among those that a new one is compared with.
+      message: one short message, decoded and encoded again.
       decode_byte: one byte of a message, decoded and encoded again to see that it is canonical.
       encode_byte: one byte of a message, encoded.
       digest_byte: one byte of a vector, hashed.
@@ -83,9 +97,11 @@ class Rates:
     hash: float
     leaf: float
     node: float
-    path: float
+    dealt: float
+    forwarded: float
     part: float
     term: float
+    secret: float
     weight: float
     pair: float
     revealed: float
@@ -94,6 +110,7 @@ class Rates:
     member: float
     scan: float
     fresh: float
+    message: float
     decode_byte: float
     encode_byte: float
     digest_byte: float
@@ -105,15 +122,14 @@ class Rates:
 
 def measured() -> Rates:
     """Measures them all; about five seconds."""
-    weight, pair = rebuilding_rates()
+    keys = key_rates()
     return Rates(
-        **key_rates(),
+        **keys,
         **hash_rates(),
         **list_rates(),
         **vector_rates(),
-        weight=weight,
-        pair=pair,
-        revealed=revealed_rate(),
+        **rebuilding_rates(),
+        **session_rates(keys["verify"]),
     )
 
 
@@ -128,6 +144,7 @@ def key_rates() -> dict[str, float]:
 
     def agree_with_all() -> None:
         own = AgreementKey.generate()
+        agreement._parsed.cache_clear()
         for peer in peers:
             own.derive(peer, info=message)
 
@@ -152,9 +169,8 @@ def key_rates() -> dict[str, float]:
     }
 
 
-def rebuilding_rates() -> tuple[float, float]:
-    """One share, and each two shares, when a secret is rebuilt: from secrets of two thresholds."""
-    few, many = 32, 256
+def rebuilding_rates() -> dict[str, float]:
+    """A secret, one share of it, and each two shares, when it is rebuilt: fitted to three thresholds."""
     chosen = random.Random(0)  # which points, not what they hide
 
     def rebuild(threshold: int) -> float:
@@ -167,9 +183,9 @@ def rebuilding_rates() -> tuple[float, float]:
         found = iter(sets)
         return _each(lambda: combine(next(found)), times=10)
 
-    low, high = rebuild(few), rebuild(many)
-    pair = max(0.0, (high / many - low / few) / (many - few))
-    return low / few - pair * few, pair
+    thresholds = (16, 64, 256)
+    pair, weight, secret = np.polyfit(thresholds, [rebuild(threshold) for threshold in thresholds], 2)
+    return {"secret": float(secret), "weight": float(weight), "pair": float(pair)}
 
 
 def hash_rates() -> dict[str, float]:
@@ -177,10 +193,7 @@ def hash_rates() -> dict[str, float]:
     sealed = SealedShares(os.urandom(66 + 28), os.urandom(32), os.urandom(32))
     leaves = [os.urandom(32) for _ in range(256)]
     shares = [os.urandom(33) for _ in range(256)]
-    proofs, tree = (
-        _each(lambda: merkle.root_and_paths(leaves), times=3),
-        _each(lambda: merkle.root(leaves), times=3),
-    )
+    tree = _each(lambda: merkle.root(leaves), times=3)
 
     def hash_one() -> None:
         share_hash(bytes(32), dealer="client-0001", holder="client-0002", kind="seed", share=shares[0])
@@ -189,7 +202,6 @@ def hash_rates() -> dict[str, float]:
         "hash": _each(hash_one),
         "leaf": _each(lambda: sealed_leaf("client-0001", sealed)),
         "node": tree / (2 * len(leaves)),
-        "path": max(0.0, proofs - tree) / len(leaves),
         "part": _each(lambda: frame("label", *shares)) / len(shares),
     }
 
@@ -200,7 +212,8 @@ def list_rates() -> dict[str, float]:
     adverts = [Advert(n, os.urandom(32), os.urandom(32), os.urandom(32), os.urandom(64)) for n in names]
     sealed = (SealedShares(os.urandom(66 + 28), os.urandom(32), os.urandom(32)),) * 202
     dealing = Dealing(os.urandom(32), os.urandom(32), sealed, os.urandom(64))
-    encoded, listed, last = encode(dealing), tuple(names), "".join(names[-1:])
+    encoded, short = encode(dealing), encode(Agreement(names[0], os.urandom(64)))
+    listed, last = tuple(names), "".join(names[-1:])
     return {
         "place": _each(lambda: neighbourhoods(names, neighbours=202, session=bytes(32)), times=1)
         / (1000 * 202),
@@ -208,6 +221,7 @@ def list_rates() -> dict[str, float]:
         "member": _each(lambda: frozenset(names), times=20) / len(names),
         "scan": _each(lambda: last in listed, times=20) / len(names),
         "fresh": _each(lambda: check_fresh([*adverts]), times=3) / len(adverts),
+        "message": _each(lambda: decode_reply(short)),
         "decode_byte": _each(lambda: decode_reply(encoded), times=20) / len(encoded),
         "encode_byte": _each(lambda: encode(dealing), times=20) / len(encoded),
     }
@@ -229,17 +243,39 @@ def vector_rates() -> dict[str, float]:
     }
 
 
-def revealed_rate() -> float:
-    """One share that is revealed: of a session of forty, whose server has taken all else."""
+def session_rates(verify_seconds: float) -> dict[str, float]:
+    """What the server of a session of forty does with a share: takes it in, passes it on, sees it revealed."""
     federation = Federation(40, colluders=4)
+    server, pairs = federation.server, 40 * 39
+    federation.until("share")
+    dealings = {name: _reply(federation, name, body) for name, body in server.requests().items()}
+    started = time.thread_time()
+    for name, dealing in dealings.items():
+        packages(server._session(), name, expect(dealing, Dealing))
+    dealt = (time.thread_time() - started) / pairs - verify_seconds / 39
+    for name, dealing in dealings.items():
+        server.receive(name, encode(dealing))
+    server.advance()
+    forwarded = _requesting(federation) / pairs
+    federation.until("agree")
+    forwarded += _requesting(federation) / pairs
     federation.until("unmask")
-    answers = {n: federation.answer(n, body)[0] for n, body in federation.server.requests().items()}
-    shares = {name: decode_reply(body).shares for name, body in answers.items()}  # type: ignore[union-attr]
-    recovery = federation.server._recovering()
+    shares = {n: expect(_reply(federation, n, b), Revelation).shares for n, b in server.requests().items()}
+    recovery = server._recovering()
     started = time.thread_time()
     for name, held in shares.items():
         recovery.add(name, held)
-    return (time.thread_time() - started) / sum(map(len, shares.values()))
+    return {"dealt": dealt, "forwarded": forwarded, "revealed": (time.thread_time() - started) / pairs}
+
+
+def _reply(federation: Federation, name: str, request: bytes) -> Reply:
+    return decode_reply(federation.answer(name, request)[0])
+
+
+def _requesting(federation: Federation) -> float:
+    started = time.thread_time()
+    federation.server.requests()
+    return time.thread_time() - started
 
 
 def _each(task: Callable[[], object], *, times: int = 100) -> float:
