@@ -244,7 +244,7 @@ def vector_rates() -> dict[str, float]:
 
 
 def session_rates(verify_seconds: float) -> dict[str, float]:
-    """What the server of a session of forty does with a share: takes it in, passes it on, sees it revealed."""
+    """What the server of a session of forty does with a share: takes it in, passes it on, sees it again."""
     federation = Federation(40, colluders=4)
     server, pairs = federation.server, 40 * 39
     federation.until("share")
