@@ -238,18 +238,20 @@ def speed(contenders: Contenders, model: str) -> Iterator[Figure]:
         holds=peak <= 512,
     )
     trained = [contender(model) for contender in (ours, pfl, flower)]
-    yield from differences(contenders, trained, of=f"{model} largest", bar=1e-3)
+    # The CNN's end says nothing: a bare loop begun one rounding apart from itself ends as far apart.
+    yield from differences(contenders, trained, of=f"{model} largest", bar={"mlp": 1e-3, "cnn": None}[model])
 
 
 def parity(contenders: Contenders, _: str) -> Iterator[Figure]:
-    """Whether all compute the same numbers: early on, before a rounding has sent two runs different ways."""
-    trained = [early(contender("mlp")) for contender in (ours, pfl, flower)]
-    contenders.together(*trained)
-    yield from differences(contenders, trained, of="mlp after four rounds, largest", bar=1e-6)
+    """Whether all compute the same numbers: early on, before a rounding has sent two runs far apart."""
+    for model, rounds, bar in (("mlp", 4, 1e-6), ("cnn", 2, 1e-4)):
+        trained = [early(contender(model), rounds) for contender in (ours, pfl, flower)]
+        contenders.together(*trained)
+        yield from differences(contenders, trained, of=f"{model} after {rounds} rounds, largest", bar=bar)
 
 
 def differences(
-    contenders: Contenders, trained: Sequence[Contender], *, of: str, bar: float
+    contenders: Contenders, trained: Sequence[Contender], *, of: str, bar: float | None
 ) -> Iterator[Figure]:
     """Yields how far our model, the first, is from pfl-research's and from Flower's."""
     mine, *theirs = map(contenders.model, trained)
@@ -259,15 +261,15 @@ def differences(
             name=f"{of} difference of a parameter from {peer}",
             ours=apart,
             unit="1",
-            bar=f"<= {bar:g}",
-            holds=apart <= bar,
+            bar="none" if bar is None else f"<= {bar:g}",
+            holds=None if bar is None else apart <= bar,
         )
 
 
-def early(contender: Contender) -> Contender:
-    """Returns the same work, ended after three rounds and the warm-up."""
+def early(contender: Contender, rounds: int) -> Contender:
+    """Returns the same work, ended after so many rounds, the warm-up among them."""
     arguments = list(contender.arguments)
-    arguments[arguments.index("--rounds") + 1] = "3"
+    arguments[arguments.index("--rounds") + 1] = str(rounds - 1)
     return replace(contender, arguments=tuple(arguments), most_turns=1)
 
 
