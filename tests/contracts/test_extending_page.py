@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -69,6 +70,13 @@ def _selections() -> list[tuple[str, str, dict[str, Any]]]:
                 kind = {"aggregation": "aggregator", "compression": "compressor"}.get(section, section)
                 found.append((kind, keys["name"], keys.get("arguments", {})))
     return found
+
+
+def test_the_files_may_be_brought_into_fedlearn_as_they_are(tmp_path: Path) -> None:
+    rules = PAGE.parents[1] / "pyproject.toml"
+    asked = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(rules), str(tmp_path)]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
 
 
 def test_every_kind_of_part_has_an_example() -> None:
