@@ -13,7 +13,7 @@ from fedlearn._types import RingVector
 from fedlearn.crypto.shared_answers import ROW_BYTES, SharedAnswers, sharing
 from fedlearn.secagg.step import Step
 from tests.bench.figure import Figure
-from tests.bench.scale.rates import key_rates, vector_rates
+from tests.bench.scale.rates import box_rates, key_rates, vector_rates
 from tests.secagg.secagg_session import AGREED, Federation
 
 CLIENTS = 50
@@ -50,7 +50,7 @@ def primitives() -> Mapping[str, float]:
 
     Of two clients one computes their agreement and one checks a signature; the other has the answer.
     """
-    keys, vectors, peers = key_rates(), vector_rates(), CLIENTS - 1
+    keys, vectors, peers = {**key_rates(), **box_rates()}, vector_rates(), CLIENTS - 1
     threshold = Federation(CLIENTS).server._agreed.threshold
     return {
         "masks": (peers + 1) * (vectors["mask"] + _VECTOR * vectors["mask_byte"]),
