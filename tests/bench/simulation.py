@@ -244,10 +244,10 @@ def speed(contenders: Contenders, model: str) -> Iterator[Figure]:
 
 def parity(contenders: Contenders, _: str) -> Iterator[Figure]:
     """Whether all compute the same numbers: early on, before a rounding has sent two runs far apart."""
-    for model, rounds, bar in (("mlp", 4, 1e-6), ("cnn", 2, 1e-4)):
+    for model, rounds, name, bar in (("mlp", 4, "four", 1e-6), ("cnn", 2, "two", 1e-4)):
         trained = [early(contender(model), rounds) for contender in (ours, pfl, flower)]
         contenders.together(*trained)
-        yield from differences(contenders, trained, of=f"{model} after {rounds} rounds, largest", bar=bar)
+        yield from differences(contenders, trained, of=f"{model} after {name} rounds, largest", bar=bar)
 
 
 def differences(
