@@ -35,7 +35,7 @@ def test_trimmed_mean_by_hand() -> None:
     assert _aggregate(TrimmedMean(fraction=0.0), updates + 1.0)[0] == pytest.approx(2.2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(clients=st.integers(1, 40), percent=st.sampled_from([0, 5, 10, 20, 25, 40]), seed=st.integers(0, 999))
 def test_trimmed_mean_is_that_of_scipy_rounded_up(clients: int, percent: int, seed: int) -> None:
     updates = np.random.default_rng(seed).normal(size=(clients, 3)).astype(np.float32)

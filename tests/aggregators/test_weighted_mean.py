@@ -29,7 +29,7 @@ def _summed(cohort: Cohort) -> WeightedSum:
     return total
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(cohort=COHORTS)
 def test_is_the_mean_in_exact_arithmetic(cohort: Cohort) -> None:
     weight = sum(w for _, w in cohort)
@@ -38,7 +38,7 @@ def test_is_the_mean_in_exact_arithmetic(cohort: Cohort) -> None:
     np.testing.assert_allclose(_summed(cohort).result(), exact, rtol=2e-7, atol=2.0**-39 * largest + 1e-40)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cohort=COHORTS, cut=st.integers(0, 8))
 def test_partial_sums_merge_into_the_whole(cohort: Cohort, cut: int) -> None:
     left, right = _summed(cohort[:cut]), _summed(cohort[cut:])
@@ -48,7 +48,7 @@ def test_partial_sums_merge_into_the_whole(cohort: Cohort, cut: int) -> None:
     np.testing.assert_array_equal(left.result(), whole.result())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cohort=st.lists(st.tuples(ENTRIES, st.floats(0.001, 1.0)), min_size=1, max_size=8), data=st.data())
 def test_the_order_of_updates_changes_no_bit(
     cohort: list[tuple[list[float], float]], data: st.DataObject

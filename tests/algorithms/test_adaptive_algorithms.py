@@ -48,7 +48,7 @@ def _run(algorithm: Algorithm, updates: list[float]) -> float:
     [("adam", FedAdam(), BETA1), ("yogi", FedYogi(), BETA1), ("adagrad", FedAdagrad(), 0.0)],
 )
 class TestAgainstThePaper:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(updates=UPDATES)
     def test_any_sequence(self, kind: str, algorithm: Algorithm, beta1: float, updates: list[float]) -> None:
         wanted = _scalar_oracle(kind, updates, beta1)

@@ -40,7 +40,7 @@ def _run(name: str, labels: NDArray[np.int64], clients: int, seed: int = 0) -> P
 
 @pytest.mark.parametrize("name", sorted(PARTITIONERS))
 class TestEveryPartitioner:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(clients=st.integers(1, 8), seed=st.integers(0, 10_000), classes=st.integers(1, 6))
     def test_is_disjoint_and_complete_with_no_client_empty(
         self, name: str, clients: int, seed: int, classes: int

@@ -36,7 +36,7 @@ def test_integer_thresholds_are_normal_probabilities_to_75_bits() -> None:
             assert abs(exact - mpmath.mpf(threshold) / 2**128) < mpmath.mpf(2) ** -80
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(-707, 707), st.floats(0, 1, exclude_max=True))
 def test_carries_have_the_normal_probability(integer: int, fraction: float) -> None:
     with mpmath.workprec(300):

@@ -28,7 +28,7 @@ def _labels(records: int, classes: int) -> NDArray[np.int64]:
 
 
 class TestIID:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(records=st.integers(1, 200), data=st.data())
     def test_sizes_differ_by_at_most_one(self, records: int, data: st.DataObject) -> None:
         clients = data.draw(st.integers(1, records))
@@ -110,7 +110,7 @@ class TestShards:
 
 
 class TestQuantitySkew:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         clients=st.integers(1, 8),
         ratio=st.floats(1.0, 50.0),

@@ -25,7 +25,7 @@ def _records(count: int, features: int = 4) -> Records:
     return Records(inputs=inputs, targets=np.arange(count))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(count=st.integers(1, 30), seed=st.integers(0, 99), data=st.data())
 def test_few_records_keeps_that_many_in_their_order(count: int, seed: int, data: st.DataObject) -> None:
     keep = data.draw(st.integers(1, count))

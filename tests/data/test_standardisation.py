@@ -88,7 +88,7 @@ class TestConstants:
 
 
 class TestMoments:
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(cuts=CUTS, seed=st.integers(0, 999))
     def test_sums_of_any_clients_are_those_of_the_pooled_records(self, cuts: list[int], seed: int) -> None:
         rows = _rows(seed)
@@ -99,7 +99,7 @@ class TestMoments:
         np.testing.assert_allclose(found.center, rows.mean(axis=0, dtype=np.float64), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(found.spread, rows.std(axis=0, dtype=np.float64), rtol=1e-6)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(
         bound=st.floats(1e-3, 1e3),
         record=st.lists(

@@ -28,7 +28,7 @@ def test_what_was_sealed_is_opened() -> None:
     assert (opened.kind, opened.id, opened.answers, opened.sent) == ("round", name, b"a" * 16, 1000.5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_every_flipped_bit_of_the_body_is_caught(position: int, bit: int) -> None:
     message = sealed()

@@ -18,7 +18,7 @@ from tests.fuzz.decoders import DECODERS
 
 ROOT = Path(fedlearn.__file__).parent
 NAMES = sorted(DECODERS)
-ON_EACH = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+ON_EACH = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 

@@ -87,14 +87,14 @@ settings_of_training = st.tuples(
 )
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(settings_of_training)
 def test_rdp_is_never_below(setting: tuple[float, float, int]) -> None:
     event = sampled(*setting)
     assert epsilon_rdp([event], delta=1e-5) >= epsilon([event], delta=1e-5) * (1 - 1e-3)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(settings_of_training)
 def test_more_steps_more_sampling_or_less_noise_cost_more(setting: tuple[float, float, int]) -> None:
     noise, rate, steps = setting

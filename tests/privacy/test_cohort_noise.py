@@ -65,7 +65,7 @@ class TestParts:
         assert source.draws == 2
         assert (first != second).any()
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(seed=st.integers(0, 10**6), bits=st.integers(8, 24), clip=st.floats(0.25, 4.0))
     def test_one_record_moves_the_rounded_sum_by_the_sensitivity_at_most(
         self, seed: int, bits: int, clip: float

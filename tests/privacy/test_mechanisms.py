@@ -115,7 +115,7 @@ def scale_of(mechanism: ClientMechanism) -> float:
 
 
 class TestOneClient:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         name=st.sampled_from(sorted(MECHANISMS)),
         update=UPDATES,
@@ -337,7 +337,6 @@ class TestRotation:
 
 
 class TestRounding:
-    @settings(deadline=None)
     @given(vector=arrays(np.float64, st.integers(1, 200), elements=st.floats(-50, 50)))
     def test_integers_are_neighbours_and_short(self, vector: NDArray[np.float64]) -> None:
         bound = rounded_norm(l2_norm(vector), len(vector))

@@ -227,7 +227,7 @@ def test_bytes_that_are_no_archive_are_refused(tmp_path: Path, content: bytes) -
         read_records(tmp_path / "a.npz", NAMED)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     content=st.one_of(
         st.binary(max_size=80), st.text(max_size=80).map(lambda text: text.encode("utf-8", "ignore"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
@@ -230,7 +230,6 @@ weights = arrays(
 )
 
 
-@settings(deadline=None)
 @given(weights)
 def test_no_weight_is_off_by_more_than_half_a_step(weight: Any) -> None:
     values, scale = quantised(torch.from_numpy(weight))

@@ -86,7 +86,7 @@ def test_who_never_comes_back_holds_its_place_to_the_end() -> None:
     assert (last.client, last.arrives, flights.now) == ("a", False, 2.0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), concurrency=st.integers(1, 8), buffer=st.integers(1, 8))
 def test_order_holds_and_survives_a_restart(seed: int, concurrency: int, buffer: int) -> None:
     fleet = DrawnFleet(

@@ -192,7 +192,7 @@ schedules = st.dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(cohorts, schedules)
 def test_whoever_comes_and_goes_sums_are_exact_and_trips_as_promised(
     drawn: list[list[str]], schedule: dict[tuple[str, int], Step]
@@ -211,7 +211,7 @@ def test_whoever_comes_and_goes_sums_are_exact_and_trips_as_promised(
         before_gave_a_sum = outcome.failure is None
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(cohorts, st.sets(st.tuples(st.integers(0, 16), st.sampled_from(NAMES)), max_size=12))
 def test_whatever_messages_are_lost_sums_are_exact(
     drawn: list[list[str]], losses: set[tuple[int, str]]

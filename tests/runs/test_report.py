@@ -332,7 +332,7 @@ metric_values = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=Tr
 metric_tables = st.dictionaries(st.text(min_size=1, max_size=8), metric_values, max_size=3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     final=metric_tables,
     per_client=st.dictionaries(st.text(max_size=6), metric_tables, max_size=3),

@@ -33,7 +33,7 @@ def encoding_for(bits: int, **options: Any) -> FixedPoint:
     value_range=st.floats(0.0010000000474974513, 20.0, width=32),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_decoded_sum_is_within_a_step_per_client(
     data: st.DataObject, bits: int, clients: int, value_range: float, dtype: type
 ) -> None:

@@ -46,7 +46,7 @@ def test_the_caution_names_the_cohort_that_tolerates_a_dropout() -> None:
 @given(
     clients=st.integers(4, 400), colluders=st.integers(1, 40), dropout=st.sampled_from([0.0, 0.05, 0.1, 0.3])
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_result_satisfies_every_rule(clients: int, colluders: int, dropout: float) -> None:
     try:
         p = parameters(clients, colluders=colluders, dropout=dropout)
@@ -154,7 +154,7 @@ def test_a_smaller_cohort_keeps_floor_and_colluders() -> None:
 
 
 @given(clients=st.integers(66, 130), half=st.integers(1, 16), session=st.binary(min_size=32, max_size=32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_graph_is_regular_symmetric_and_nobody_s_choice(clients: int, half: int, session: bytes) -> None:
     members = [f"{i:04}" for i in range(clients)]
     graph = neighbourhoods(members, neighbours=2 * half, session=session)
@@ -167,7 +167,7 @@ def test_the_graph_is_regular_symmetric_and_nobody_s_choice(clients: int, half: 
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_removing_fewer_than_k_clients_leaves_the_rest_connected(seed: int) -> None:
     members = [f"{i:04}" for i in range(80)]
     graph = neighbourhoods(members, neighbours=12, session=seed.to_bytes(32, "big"))

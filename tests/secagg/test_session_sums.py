@@ -119,14 +119,14 @@ def test_a_step_that_was_short_may_be_closed_later() -> None:
 
 
 @given(data=st.data(), count=st.integers(4, 12), bits=st.sampled_from([16, 32, 64]))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 def test_dropouts_at_every_step_give_an_exact_sum_or_none(data: st.DataObject, count: int, bits: int) -> None:
     assert_exact_or_none(data, count, bits, most=2)
 
 
 @pytest.mark.slow
 @given(data=st.data(), count=st.integers(4, 50), bits=st.sampled_from([16, 32, 64]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_dropouts_of_up_to_fifty_clients_give_an_exact_sum_or_none(
     data: st.DataObject, count: int, bits: int
 ) -> None:

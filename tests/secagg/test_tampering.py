@@ -181,7 +181,7 @@ DECODERS: list[Callable[[bytes], object]] = [
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_server_and_client_survive_any_body(data: st.DataObject) -> None:
     federation = Federation(4)
     federation.until(data.draw(st.sampled_from(STEPS)))

@@ -200,7 +200,7 @@ def test_every_way_gives_what_one_record_at_a_time_gives(name: str, bound: float
     check_every_way(build, draw(), classes(), bound, ways)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_every_way_agrees_under_drawn_shapes(data: st.DataObject) -> None:
     draw = data.draw
@@ -354,7 +354,7 @@ def test_poisoned_records_are_left_out(way: Clipping, poisoned: int) -> None:
         assert (found - rest).norm() <= 1.5e-6 * rest.norm()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([1, 2, 7, 40]),
