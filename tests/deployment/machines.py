@@ -214,11 +214,6 @@ class Machines:
         check_chain(rows)
         return spent(latest(rows).values(), "records")
 
-    def released(self, site: str) -> int:
-        """Returns how many releases may have left a site by its ledger."""
-        rows = read(self.federation.kits.site(site) / "state" / "ledger.sqlite")
-        return sum(release["state"] == "committed" for release in latest(rows).values())
-
 
 def model_of(run: Path) -> NDArray[np.float32]:
     """Returns the global vector of a run's last checkpoint."""

@@ -13,6 +13,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,8 @@ class StumblingAgent(AgentProcess):
         if stumble is not None and now:
             Stumble.forget(self._folder)
             if stumble.how == "stopped":
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # A signal to the process may be taken by another thread, and this one go on meanwhile.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         answer = super()._handle(message)
         if stumble is not None and now and stumble.how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -204,15 +205,23 @@ def server_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kits_in(tmp_path_factory.mktemp("kits") / "kits", sites=SITES).server / "server.toml"
 
 
-def test_flowers_refusal_of_a_node_key_is_said_without_the_frame_around_it(
+def test_flowers_command_runs_in_the_servers_own_folder_and_its_refusal_is_said_without_a_frame(
     server_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     framed = "╭─ Error ─╮\n│ Permission denied: the state folder. │\n╰─────────╯\n"
     done = subprocess.CompletedProcess([], 1, stdout="", stderr=framed)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    (server_file.parent / "state").mkdir(exist_ok=True)
+    asked: dict[str, Any] = {}
+
+    def run(_: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        asked.update(options)
+        return done
+
+    monkeypatch.setattr(subprocess, "run", run)
+    state = server_file.parent / "state"
+    state.mkdir(exist_ok=True)
     with pytest.raises(RunError, match=r"node keys: Permission denied: the state folder\.$"):
         superlink.register(ServerConfig.load(server_file), {})
+    assert asked["cwd"].is_relative_to(state)
 
 
 def test_the_operators_commands(
