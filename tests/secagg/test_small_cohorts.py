@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fedlearn.errors import ConfigError, MalformedMessage, OutOfOrder, TooFewClients
+from fedlearn.errors import ConfigError, MalformedMessage, OutOfOrder, ProtocolError, TooFewClients
 from fedlearn.secagg import messages as secagg
 from fedlearn.secagg.parameters import parameters
 from fedlearn.secagg.server import ServerSession
@@ -70,6 +70,21 @@ def test_model_and_configuration_may_be_bound_until_r2_is_answered() -> None:
     federation.exchange()
     with pytest.raises(OutOfOrder, match="bound before R2"):
         federation.server.bind(model_digest=other, configuration_digest=AGREED)
+
+
+def test_inputs_are_held_to_what_was_bound_last() -> None:
+    federation, names = Federation(5), names_of(5)
+    federation.until("inputs")
+    requests = federation.server.requests()
+    answers = {name: federation.answer(name, requests[name]) for name in names}
+    federation.server.bind(model_digest=bytes(range(32)), configuration_digest=AGREED)
+    with pytest.raises(ProtocolError):
+        federation.server.receive(names[0], *answers[names[0]])
+    federation.server.bind(model_digest=MODEL, configuration_digest=AGREED)
+    for name in names:
+        federation.server.receive(name, *answers[name])
+    federation.server.advance()
+    np.testing.assert_array_equal(federation.run_all(), federation.ideal(names))
 
 
 @pytest.mark.parametrize("step", [Step.ADVERTISE, Step.SHARE])
