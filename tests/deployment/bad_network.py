@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
@@ -27,7 +27,7 @@ class Wire:
         self._target = ("127.0.0.1", port)
         self._host = host
         self._delay = delay
-        self._lives = itertools.cycle([breaks_after, None, None])
+        self._lives: Iterator[int | None] = itertools.cycle([breaks_after, None, None])
         self._cut = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready: Future[tuple[asyncio.AbstractEventLoop, int]] = Future()
@@ -36,6 +36,10 @@ class Wire:
         self._thread.start()
         self._loop, self.port = self._ready.result()
         self.broken = 0
+
+    def steady(self) -> None:
+        """Breaks none of the connections that it takes from now on."""
+        self._lives = itertools.repeat(None)
 
     def cut(self) -> None:
         """Ends all connections and takes no new ones."""
