@@ -87,7 +87,8 @@ def stage_config(
         {key: whole[key] for key in _SHARED}
         | {
             "rounds": rounds,
-            "data": whole["data"] | ({} if standardise is None else {"standardise": standardise}),
+            # The stage has the clients that are left.
+            "data": whole["data"] | {"unseen_clients": 0, "standardise": standardise or config.data.standardise},
             "training": whole["training"] | {"loss": loss, "learning_rate": learning_rate},
             "remedies": {"augmentation": list(augmentation)},
             "privacy": privacy,

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from fedlearn._types import Vector
-from fedlearn.algorithms.state import State
 from fedlearn.experiment.personal import (
     fine_tuned,
     personal_workbench,
@@ -38,6 +37,7 @@ from fedlearn.runs.assessment import metrics_on, weighted_mean
 from fedlearn.runs.directory import RunDirectory
 from fedlearn.runs.progress import Labelled, Progress, RoundReport
 from fedlearn.runs.result import Metrics, OwnModel, Personalisation
+from fedlearn.runs.stages import first_state
 from fedlearn.training.batches import RecordSet, fetch, size_of
 from fedlearn.training.ditto import MODEL
 from fedlearn.training.local import Workbench
@@ -104,7 +104,7 @@ class _Personalising:
         self._experiment = setup.experiment
         self._completed = checkpoint.rounds
         constants = checkpoint.record.get("constants") or []
-        params = State.from_arrays(checkpoint.arrays).params
+        params = first_state(checkpoint.arrays).params
         self._vector = np.concatenate([params, np.array(constants, dtype=np.float32)])
 
     def result(self, progress: Progress) -> Personalisation:

@@ -117,6 +117,16 @@ def test_strangers_take_no_part_and_are_measured_too(tmp_path: Path) -> None:
     assert set(found.unseen_means) == {"global", "personal", "local", "own"}
 
 
+@pytest.mark.parametrize(
+    "stage", [{"pretraining": {"rounds": 1}}, {"synthesis": {"rounds": 1, "unprotected": True}}], ids=str
+)
+def test_what_runs_before_the_first_round_changes_none_of_it(tmp_path: Path, stage: dict[str, Any]) -> None:
+    plain = opposed(40, strangers=2)
+    config = plain.config.with_settings(remedies=stage, model={"name": "mlp", "arguments": {"classes": 2}})
+    found = own_of(simulate(replace(plain, config=config), out=tmp_path / "run", workers=1))
+    assert (len(found.clients), len(found.unseen)) == (4, 2)
+
+
 def test_all_records_of_a_stranger_judge_in_turn() -> None:
     """Each in one fold, never in that fold's training part; classes spread evenly, a lone record kept."""
     made = opposed(40, strangers=2)

@@ -70,6 +70,11 @@ def test_each_client_has_the_head_and_the_metrics_of_its_task(tmp_path: Path) ->
     }
 
 
+def test_a_client_may_take_no_part(tmp_path: Path) -> None:
+    result = simulate(experiment(rounds=1, data={"unseen_clients": 1}), out=tmp_path / "run", workers=1)
+    assert len(result.per_client) == 5
+
+
 def test_only_the_body_travels(tmp_path: Path) -> None:
     simulate(experiment(rounds=1), out=tmp_path / "run", workers=1)
     state = load_file(tmp_path / "run" / "checkpoint" / "state.safetensors")
