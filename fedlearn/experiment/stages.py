@@ -88,7 +88,8 @@ def stage_config(
         | {
             "rounds": rounds,
             # The stage has the clients that are left.
-            "data": whole["data"] | {"unseen_clients": 0, "standardise": standardise or config.data.standardise},
+            "data": whole["data"]
+            | {"unseen_clients": 0, "standardise": standardise or config.data.standardise},
             "training": whole["training"] | {"loss": loss, "learning_rate": learning_rate},
             "remedies": {"augmentation": list(augmentation)},
             "privacy": privacy,

@@ -117,7 +117,7 @@ class PrivateGradient:
         self._module = model.module if views == 1 else ManyViews(model.module)
         self._losses = per_record(loss) if views == 1 else over_views(per_record(loss))
         self._clip = clip_of(self._module, clipping, device)
-        self._largest_piece = _SMALLEST_PIECE
+        self._largest_piece: int | None = None
         self._total = torch.zeros_like(model.gradient)
         self._sums = model.views_of(self._total)
         self._seen_apart = False
@@ -173,16 +173,27 @@ class PrivateGradient:
         if inputs is None or targets is None:
             return
         self._check_apart(inputs)
+        if self._largest_piece is None:
+            self._largest_piece = self._fitting(inputs[:1], targets[:1], bound)
         start = 0
         while start < len(inputs):
             # Equal pieces: a rest of one or two records would cost a pass of its own.
             left = len(inputs) - start
             piece = slice(start, start + math.ceil(left / math.ceil(left / self._largest_piece)))
             self._clip.add_clipped_sum(self._sums, self._losses, inputs[piece], targets[piece], bound)
-            # What a record holds is known from the first pass on.
-            fitting = _HELD_VALUES // max(1, self._clip.held_values)
-            self._largest_piece = max(_SMALLEST_PIECE, min(_LARGEST_PIECE, fitting))
             start = piece.stop
+
+    def _fitting(self, inputs: Tensor, targets: Tensor, bound: float) -> int:
+        """Returns how many records are held at a time: what one holds is known after a pass.
+
+        That pass counts for nothing, or the sum of the client that comes first would be taken in other
+        pieces than of those that come later, and be another one by its rounding.
+        """
+        with seeded(0, inputs.device):
+            self._clip.add_clipped_sum(self._sums, self._losses, inputs, targets, bound)
+        self._total.zero_()
+        fitting = _HELD_VALUES // max(1, self._clip.held_values)
+        return max(_SMALLEST_PIECE, min(_LARGEST_PIECE, fitting))
 
     def _check_apart(self, inputs: Tensor) -> None:
         if not self._seen_apart and len(inputs) > 1:

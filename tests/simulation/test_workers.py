@@ -67,6 +67,22 @@ def test_any_number_of_workers_gives_the_same_model(experiment: Make, tmp_path: 
         assert Result.load(tmp_path / "1").privacy == Result.load(tmp_path / str(workers)).privacy
 
 
+def test_sums_that_share_their_noise_are_the_same_to_the_last_bit(experiment: Make, tmp_path: Path) -> None:
+    """Their grid is so fine that they show a rounding which a client's own noise hides."""
+    sections = {
+        "data": {"dataset": "breast-cancer", "partition": {"clients": 5}},
+        "model": {"name": "logistic"},
+        "rounds": 1,
+        "training": {"learning_rate": 0.1, "local_steps": 1},
+        "secure_aggregation": SECURE["ideal"],
+        "privacy": {**PRIVATE, "noise": "distributed"},
+        "reproducible_noise": True,
+    }
+    for workers in (1, 2):
+        simulate(experiment(**sections), out=tmp_path / str(workers), workers=workers)
+    np.testing.assert_array_equal(model_of(tmp_path / "1"), model_of(tmp_path / "2"))
+
+
 def test_an_aggregator_that_compares_updates_sees_each_of_them(experiment: Make, tmp_path: Path) -> None:
     for workers in (1, 3):
         simulate(

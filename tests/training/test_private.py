@@ -21,7 +21,7 @@ from fedlearn.privacy.account import Account
 from fedlearn.privacy.events import SampledGaussianEvent
 from fedlearn.training import private
 from fedlearn.training.batches import StepPlan
-from fedlearn.training.clipping import factors_of, kept_records, square_norms, taken
+from fedlearn.training.clipping import Clipping, factors_of, kept_records, square_norms, taken
 from fedlearn.training.local import LocalTrainer, Recipe, Workbench
 from fedlearn.training.objective import cross_entropy
 from fedlearn.training.optimizers import sgd
@@ -157,6 +157,19 @@ def test_pieces_add_up_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     gradient.write(inputs, targets, privacy=settings_of(), noise=noise)
     torch.testing.assert_close(model.gradient, whole, rtol=1e-5, atol=1e-7)
     assert noise.draws == 1
+
+
+@pytest.mark.parametrize("clipping", ["auto", "ghost"])
+def test_who_comes_first_is_clipped_as_whoever_comes_later(clipping: Clipping) -> None:
+    torch.manual_seed(3)
+    inputs, targets = rows(200), torch.randint(0, 3, (200,))
+    module = nn.Sequential(nn.Linear(7, 30), nn.Dropout(0.2), nn.Linear(30, 3))
+    gradient = PrivateGradient(FlatModel(module), cross_entropy, clipping=clipping)
+    sums = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        sums.append(gradient.clipped_sum(inputs, targets, max_grad_norm=1.0))
+    assert torch.equal(*sums)
 
 
 def test_the_sum_without_noise_is_what_the_step_protects() -> None:
