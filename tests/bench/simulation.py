@@ -194,10 +194,15 @@ def values(results: list[Result], key: str) -> list[float]:
 
 def ratio(above: list[Result], below: list[Result], key: str) -> float:
     """Returns the median of the ratios within each turn; of unequal numbers of turns, that of the medians."""
+    return statistics.median(ratios(above, below, key))
+
+
+def ratios(above: list[Result], below: list[Result], key: str) -> list[float]:
+    """Returns the ratio within each turn; of unequal numbers of turns, that of the medians alone."""
     one, other = values(above, key), values(below, key)
     if len(one) != len(other):
-        return statistics.median(one) / statistics.median(other)
-    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+        return [statistics.median(one) / statistics.median(other)]
+    return [a / b for a, b in zip(one, other, strict=True)]
 
 
 def faster(
@@ -278,11 +283,13 @@ def private(contenders: Contenders, model: str) -> Iterator[Figure]:
     """What DP-SGD in every client costs, in processor time, and what Opacus rebuilt per client does."""
     plain, noisy = contenders.together(ours(model), ours(model, "--dp"))
     key = "updates_per_cpu_s"
-    cost = ratio(plain, noisy, key)
+    costs = ratios(plain, noisy, key)
+    cost = statistics.median(costs)
     bar = {"mlp": 3.0, "cnn": 2.5}[model]
     yield Figure(
         name=f"{model} DP-SGD over non-private",
         ours=round(cost, 3),
+        spread=(min(costs), max(costs)),
         unit="x processor time",
         bar=f"<= {bar}x",
         holds=cost <= bar,
@@ -309,10 +316,12 @@ def secure(contenders: Contenders, _: str) -> Iterator[Figure]:
         bar="<= 12",
         holds=added <= 12,
     )
-    share = ratio(clear, ideal, "updates_per_cpu_s") - 1
+    shares = [each - 1 for each in ratios(clear, ideal, "updates_per_cpu_s")]
+    share = statistics.median(shares)
     yield Figure(
         name="ideal, added share of the round",
         ours=round(share, 4),
+        spread=(min(shares), max(shares)),
         unit="1",
         bar="<= 0.03",
         holds=share <= 0.03,
