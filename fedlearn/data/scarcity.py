@@ -83,8 +83,9 @@ def missing_features(
         raise ConfigError(f"missing_features={fraction} must lie in [0, 1)")
     if records.inputs.ndim != 2 or records.inputs.dtype.kind != "f":
         raise DataError(
-            f"data.scarcity.missing_features={fraction:g} takes columns from rows of features, and records of"
-            f" shape {records.inputs.shape[1:]} are none; leave it out"
+            f"data.scarcity.missing_features={fraction:g} takes columns from rows of real features;"
+            f" records of shape {records.inputs.shape[1:]} and type {records.inputs.dtype} are none: leave it"
+            " out"
         )
     features = records.inputs.shape[1]
     lost = rng.choice(features, size=math.floor(fraction * features + 1e-9), replace=False)

@@ -104,7 +104,7 @@ class Experiment:
             check_model(self.config, own_records=self.clients is not None)
         check_fleet(self.config, own=self.fleet is not None)
         check_parts(self.config, rule=self.local_rule, aggregator=self.aggregator, compressor=self.compressor)
-        check_personal(self.config, on_sites=self.known is not None)
+        check_personal(self.config, known=self.known)
         _ = self.aggregator, self.algorithm, self.recipe, self.metric_functions, self.tuning
         initialisation_of(self.config)
 

@@ -13,6 +13,7 @@ from fedlearn.algorithms.local_rule import LocalRule
 from fedlearn.config import ExperimentConfig
 from fedlearn.errors import ConfigError, NonLinearAggregator
 from fedlearn.experiment.client_level import protects_clients
+from fedlearn.experiment.population import Population
 from fedlearn.experiment.shared import shares_noise
 from fedlearn.training.keeping import LAYERS, KeepingTrainer
 from fedlearn.training.local import LocalTrainer
@@ -63,13 +64,20 @@ def trains_personal_models(config: ExperimentConfig) -> bool:
     return config.personalisation.enabled and config.personalisation.method == "ditto"
 
 
-def check_personal(config: ExperimentConfig, *, on_sites: bool) -> None:
-    """Raises ConfigError for a personal model that cannot be trained as asked."""
+def check_personal(config: ExperimentConfig, *, known: Population | None) -> None:
+    """Raises ConfigError for a personal model that cannot be trained as asked.
+
+    Args:
+      config: the experiment.
+      known: the population where it was given: a site's, or that of the simulation which the experiment is
+        derived from, whose strangers are set aside already.
+    """
+    set_aside = known is not None and bool(known.unseen)
     for key, asked in (
         ("personalisation.enabled", config.personalisation.enabled),
-        ("data.unseen_clients", config.data.unseen_clients > 0),
+        ("data.unseen_clients", config.data.unseen_clients > 0 and not set_aside),
     ):
-        if asked and on_sites:
+        if asked and known is not None:
             raise ConfigError(
                 f"{key} on sites: a site's choice of its own model is its own affair; leave it out, and"
                 " fine-tune the model where it was delivered"

@@ -87,9 +87,7 @@ def stage_config(
         {key: whole[key] for key in _SHARED}
         | {
             "rounds": rounds,
-            # The stage has the clients that are left.
-            "data": whole["data"]
-            | {"unseen_clients": 0, "standardise": standardise or config.data.standardise},
+            "data": whole["data"] | ({} if standardise is None else {"standardise": standardise}),
             "training": whole["training"] | {"loss": loss, "learning_rate": learning_rate},
             "remedies": {"augmentation": list(augmentation)},
             "privacy": privacy,

@@ -68,6 +68,4 @@ def config_of_task(config: ExperimentConfig, name: str) -> ExperimentConfig:
     model, training = config.model.model_dump(), config.training.model_dump()
     model["arguments"] = {**model["arguments"], "classes": task.outputs}
     training["loss"] = task.loss
-    data = config.data.model_dump() | {"unseen_clients": 0}  # a part has the clients that are left
-    metrics = list(task.metrics)
-    return config.with_settings(tasks={}, data=data, model=model, training=training, metrics=metrics)
+    return config.with_settings(tasks={}, model=model, training=training, metrics=list(task.metrics))

@@ -274,9 +274,14 @@ def differences(
 
 def early(contender: Contender, rounds: int) -> Contender:
     """Returns the same work, ended after so many rounds, the warm-up among them."""
+    return replace(lasting(contender, rounds - 1), most_turns=1)
+
+
+def lasting(contender: Contender, rounds: int) -> Contender:
+    """Returns the same work for so many rounds after the warm-up."""
     arguments = list(contender.arguments)
-    arguments[arguments.index("--rounds") + 1] = str(rounds - 1)
-    return replace(contender, arguments=tuple(arguments), most_turns=1)
+    arguments[arguments.index("--rounds") + 1] = str(rounds)
+    return replace(contender, arguments=tuple(arguments))
 
 
 def private(contenders: Contenders, model: str) -> Iterator[Figure]:
@@ -346,8 +351,8 @@ def scale(contenders: Contenders, _: str) -> Iterator[Figure]:
 
 def profile(contenders: Contenders, _: str) -> Iterator[Figure]:
     """What it costs to count where the time goes: rounds with and without take turns in one process."""
-    rounds = ("--rounds", str(ALTERNATING_ROUNDS))  # instead of those of the common work: the last one counts
-    (alternating,) = contenders.together(ours("mlp", "--profile", *rounds, workers=1))
+    counted = lasting(ours("mlp", "--profile", workers=1), ALTERNATING_ROUNDS)
+    (alternating,) = contenders.together(counted)
     costs = values(alternating, "counted_over_plain")
     cost = statistics.median(costs)
     yield Figure(

@@ -127,6 +127,14 @@ def test_what_runs_before_the_first_round_changes_none_of_it(tmp_path: Path, sta
     assert (len(found.clients), len(found.unseen)) == (4, 2)
 
 
+def test_a_site_knows_no_strangers() -> None:
+    asked = opposed(40, strangers=2)
+    as_a_site = replace(opposed(40).population, test=None)
+    config = asked.config.with_settings(personalisation={})
+    with pytest.raises(ConfigError, match=r"data\.unseen_clients on sites"):
+        Experiment(config=config, known=as_a_site)
+
+
 def test_all_records_of_a_stranger_judge_in_turn() -> None:
     """Each in one fold, never in that fold's training part; classes spread evenly, a lone record kept."""
     made = opposed(40, strangers=2)
