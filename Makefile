@@ -66,7 +66,7 @@ test-engine: $(VENV)/.developing  ## Run every test that starts Flower, Ray or o
 
 .PHONY: test-deployment
 test-deployment: $(VENV)/.developing  ## Run the fault table on real processes over TLS
-	@$(BIN)/pytest -q -n 4 --dist loadfile -m "deployment and not slow" tests/deployment
+	@$(BIN)/pytest -q -n 3 --dist loadfile -m "deployment and not slow" tests/deployment
 
 .PHONY: test-browser
 test-browser: $(VENV)/.developing  ## Open the pages that runs write in a headless Chromium
