@@ -202,13 +202,6 @@ class Machines:
         for site in sites or self.sites:
             until(lambda: self.is_connected(site), f"the readiness of {site}")  # noqa: B023
 
-    def await_standstill(self, site: str) -> int:
-        """Returns the process id of a site's agent once it stands still."""
-        pid = int(standing.read(self.folder(site) / "state", standing.AGENT)["pid"])
-        state = Path(f"/proc/{pid}/stat")
-        until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", f"the standstill of {site}")
-        return pid
-
     def is_connected(self, site: str) -> bool:
         state = self.folder(site) / "state"
         log = state / "supernode.log"
